@@ -1,0 +1,133 @@
+"""What games read: the typed batches, and the specifications that a game is built from.
+
+A game names the batch it reads in the signature of `play`; the data room makes it from whatever the user has. Images are float
+tensors in [-1, 1], NCHW; labels are int64; points are float rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ganforge.errors import RequestError
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """Pictures of one shape: `height` x `width` pixels, 1 (grey) or 3 (RGB) channels, and the class names where there are labels."""
+
+    height: int
+    width: int
+    channels: int = 3
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1:
+            raise RequestError(f"size {self.height}x{self.width}: a picture needs at least one pixel")
+        if self.channels not in (1, 3):
+            raise RequestError(f"channels = {self.channels}: pictures have 1 channel (grey) or 3 (RGB)")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width), the shape of one picture as a tensor."""
+        return self.channels, self.height, self.width
+
+    def __str__(self) -> str:
+        classes = f", {len(self.classes)} classes" if self.classes else ""
+        return f"{self.height}x{self.width}, {'grey' if self.channels == 1 else 'RGB'}{classes}"
+
+
+@dataclass(frozen=True)
+class PointSpec:
+    """Rows of `dimension` numbers. `abscissae`, where given, are the places at which a row is a curve's ordinates."""
+
+    dimension: int
+    abscissae: tuple[float, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int]:
+        """(dimension,), the shape of one point as a tensor."""
+        return (self.dimension,)
+
+    def __str__(self) -> str:
+        return f"curves of {self.dimension} points" if self.abscissae else f"points of dimension {self.dimension}"
+
+
+def images_from_bytes(pixels: Tensor) -> Tensor:
+    """uint8 [n, H, W, C] (as files store pictures) to float [n, C, H, W] in [-1, 1], channels-last in memory; 0 is -1 and 255 is 1."""
+    return pixels.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def images_to_bytes(images: Tensor) -> Tensor:
+    """Float [n, C, H, W] in [-1, 1] to uint8 [n, H, W, C]: the inverse of `images_from_bytes`; what lies outside is clipped."""
+    return images.detach().float().add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+
+
+Spec = ImageSpec | PointSpec
+_SPECS = {"images": ImageSpec, "points": PointSpec}
+
+
+def spec_to_json(spec: Spec) -> dict[str, Any]:
+    """A JSON object from which `spec_from_json` makes an equal specification."""
+    kind = next(name for name, cls in _SPECS.items() if type(spec) is cls)
+    return {"kind": kind, **asdict(spec)}
+
+
+def spec_from_json(stored: dict[str, Any]) -> Spec:
+    """The specification that `spec_to_json` wrote; RequestError where the object is none."""
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
+    kind = values.pop("kind", None)
+    if kind not in _SPECS:
+        raise RequestError(f"data spec of kind {kind!r} is unknown; this ganforge knows {', '.join(_SPECS)}")
+    try:
+        spec: Spec = _SPECS[kind](**values)
+    except TypeError as error:
+        raise RequestError(f"data spec {stored}: {error}") from None
+    return spec
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The base of what `next(batches)` gives. All fields are tensors whose first dimension is the batch."""
+
+    @property
+    def x(self) -> Tensor:
+        """The real samples, x in the papers' formulas: the first field."""
+        return next(iter(self.tensors().values()))
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Its fields by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def resized(self, size: int) -> Batch:
+        """The same batch with its pictures averaged down to `size` x `size` pixels; other fields are as they were."""
+        shrunk = {name: F.interpolate(t, size=(size, size), mode="area") for name, t in self.tensors().items() if t.ndim == 4}
+        return replace(self, **shrunk)
+
+
+@dataclass(frozen=True)
+class Images(Batch):
+    """Pictures: `image` is [n, C, H, W] in [-1, 1]."""
+
+    image: Tensor
+
+
+@dataclass(frozen=True)
+class Labelled(Images):
+    """Pictures with a class each: `label` is [n], int64, an index into the spec's `classes`."""
+
+    label: Tensor
+
+
+@dataclass(frozen=True)
+class Points(Batch):
+    """Points or curves: `point` is [n, d], in the data's own units."""
+
+    point: Tensor

@@ -1,0 +1,33 @@
+"""What a trained game can do, one protocol per user task. Commands and metrics ask for the capability, never for a model's name."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """Makes new data from noise: the games that `sample` and `interpolate` serve."""
+
+    def latent(self, n: int) -> Tensor:
+        """`n` draws from the prior, [n, ...], on the game's device, from torch's own random state."""
+        ...
+
+    def sample(self, latent: Tensor) -> Tensor:
+        """One sample per latent, [n, *spec.shape]: pictures in [-1, 1], points in the data's units."""
+        ...
+
+
+@runtime_checkable
+class Judges(Protocol):
+    """Says how real something looks: the games whose decision boundary can be drawn."""
+
+    def judge(self, x: Tensor) -> Tensor:
+        """[n, *spec.shape] to [n]: the probability of being real, or the critic's score where the game has no probabilities."""
+        ...
+
+
+CAPABILITIES: dict[str, type] = {"sample": Samples, "judge": Judges}
+"""The user tasks by the name of the method that does them."""
