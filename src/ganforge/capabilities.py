@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from torch import Tensor
+from ganforge.errors import RequestError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @runtime_checkable
@@ -31,3 +34,15 @@ class Judges(Protocol):
 
 CAPABILITIES: dict[str, type] = {"sample": Samples, "judge": Judges}
 """The user tasks by the name of the method that does them."""
+
+
+def sampler(game: object) -> Samples:
+    """The game as one that samples; RequestError where it cannot."""
+    if not isinstance(game, Samples):
+        raise RequestError(f"{type(game).__name__} cannot sample; `ganforge list --can sample` names the games that can")
+    return game
+
+
+def judge(game: object) -> Judges | None:
+    """The game, if it can judge."""
+    return game if isinstance(game, Judges) else None

@@ -1,0 +1,82 @@
+"""The command line: parses, calls the rooms, prints. Torch is imported only when work begins.
+
+Exit codes: 0 done, 1 the work failed, 2 the request was wrong, 130 interrupted after a checkpoint.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable
+from importlib import import_module
+
+from ganforge import __version__
+from ganforge.errors import RequestError, TrainingError
+
+COMMANDS = {
+    "list": ("catalogue", "the games: paper, what each reads, what it can do"),
+    "info": ("catalogue", "one game: objective, players and their parameters, hyper-parameters, presets"),
+    "data": ("data", "what is in a SOURCE, which games can read it, a contact sheet"),
+    "train": ("train", "train a game on a SOURCE into a run folder; stop and resume at will"),
+    "sample": ("use", "new data from a trained run: a picture, or single files"),
+    "interpolate": ("use", "the way between seeds: a strip or an animation"),
+    "evaluate": ("use", "how good the samples of a run are, as a table and a JSON file"),
+}
+"""Each command with the module of `ganforge.commands` that holds it, and its line of help."""
+
+_USAGE = """\
+usage: ganforge COMMAND ...
+
+{commands}
+
+  ganforge COMMAND --help     the options of a command
+  ganforge train GAME --help  the options of a game: its paper's hyper-parameters
+
+SOURCE is a bundled name (digits, gaussian, curves, sine, ring, grid), a folder of pictures, an .npz, .npy or .csv file.
+  ganforge train dcgan --data digits --rounds 500 --out runs/digits
+  ganforge sample runs/digits --n 64 --out grid.png
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        return _dispatch(arguments)
+    except BrokenPipeError:
+        return 0
+    except (RequestError, TrainingError) as error:
+        if debug:
+            raise
+        print("ganforge: " + " ".join(str(error).split()), file=sys.stderr)
+        return 2 if isinstance(error, RequestError) else 1
+    except OSError as error:
+        if debug:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"ganforge: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("ganforge: interrupted", file=sys.stderr)
+        return 130
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        width = max(map(len, COMMANDS))
+        print(_USAGE.format(commands="\n".join(f"  {name:{width}}  {about}" for name, (_, about) in COMMANDS.items())), end="")
+        return 0
+    if arguments[0] in ("--version", "version"):
+        print(f"ganforge {__version__}")
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
+        raise RequestError(
+            f"command {name!r} is unknown; " + (f"did you mean {near[0]!r}?" if near else f"the commands are {', '.join(COMMANDS)}")
+        )
+    module, about = COMMANDS[name]
+    command: Callable[[list[str], str], int] = getattr(import_module(f"ganforge.commands.{module}"), f"{name}_command")
+    return command(rest, about)

@@ -1,0 +1,1 @@
+"""The commands of `ganforge`, a function each: options in, rooms called, results printed."""

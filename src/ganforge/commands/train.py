@@ -1,0 +1,107 @@
+"""`ganforge train`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ganforge import zoo
+from ganforge.commands.catalogue import named_first
+from ganforge.commands.game_options import parse_with_game
+from ganforge.engine import Interrupted, Settings, train
+from ganforge.errors import RequestError
+from ganforge.game import Game
+from ganforge.options import parse, value_after
+from ganforge.runs import RunFolder, RunRecord
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What is trained on, and where the run goes."""
+
+    data: str | None = None
+    """SOURCE: digits, gaussian, curves, sine, ring, grid, a folder, an .npz, .npy or .csv file; None: the game's own."""
+    size: int | None = None
+    """Side of the pictures; None: the source's own (64 for folders)."""
+    channels: int | None = None
+    """1 (grey) or 3 (RGB); None: the source's own."""
+    workers: int = 0
+    """Threads that decode pictures; 0: one per core. The weights do not depend on it."""
+    strict: bool = False
+    """Stop at the first bad picture instead of skipping and counting it."""
+    out: str | None = None
+    """The run folder; None: runs/GAME-SOURCE."""
+    resume: bool = False
+    """Go on at the last checkpoint of the run folder."""
+    overwrite: bool = False
+    """Begin anew in a folder that holds a run."""
+    config: str | None = None
+    """A YAML file of options; the command line wins."""
+    preset: str | None = None
+    """A named setting of the game (see ganforge info GAME); config and command line win."""
+    engine: Settings = field(default_factory=Settings)
+
+
+def train_command(arguments: list[str], about: str) -> int:
+    """Trains, prints where everything lies, returns the exit code."""
+    name, rest = named_first(arguments, "train")
+    if name is None:
+        parse(TrainOptions, rest, "train GAME", f"{about}. Games: {', '.join(zoo.catalogue())}")
+        return 0
+    game = zoo.find(name)
+    stored = _stored(rest, name, game)
+    options, hyper = parse_with_game(TrainOptions, game, rest, f"train {name}", about, stored)
+    folder = RunFolder(_out(options.out, name, options.data or game.source))
+    command = shlex.join(["ganforge", "train", *arguments])
+    try:
+        train(
+            game,
+            options.data or game.source,
+            options.engine,
+            out=folder.path,
+            hyper=hyper,
+            size=options.size,
+            channels=options.channels,
+            workers=options.workers,
+            strict=options.strict,
+            resume=options.resume,
+            overwrite=options.overwrite,
+            command=command,
+        )
+    except Interrupted as stop:
+        again = [argument for argument in arguments if argument not in ("--resume", "--overwrite")]
+        print(f"ganforge: {stop}; checkpoint written. To go on: {shlex.join(['ganforge', 'train', *again, '--resume'])}", file=sys.stderr)
+        return 130
+    _print_where(folder)
+    return 0
+
+
+def _out(out: str | None, name: str, data: str) -> Path:
+    return Path(out) if out else Path("runs") / f"{name}-{Path(data).stem}"
+
+
+def _stored(arguments: list[str], name: str, game: type[Game]) -> dict[str, Any]:
+    """The options of the run to be resumed, so that `--resume` alone goes on as begun."""
+    if "--resume" not in arguments:
+        return {}
+    record = RunRecord.read(RunFolder(_out(value_after(arguments, "--out"), name, value_after(arguments, "--data") or game.source)).record)
+    if record.game != name:
+        raise RequestError(f"the folder holds a run of {record.game}, not of {name}; give another --out")
+    data = record.data["source"]
+    return {"data": data, "size": record.data["size"], "channels": record.data["channels"], **record.settings, **record.hyper}
+
+
+def _print_where(folder: RunFolder) -> None:
+    samples = folder.samples()
+    print(f"run        {folder.path}")
+    for label, path in (
+        ("samples", samples[-1] if samples else None),
+        ("curves", folder.curves),
+        ("animation", folder.animation),
+        ("weights", folder.weights),
+    ):
+        if path is not None and path.exists():
+            print(f"{label:10} {path}")

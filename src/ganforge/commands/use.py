@@ -1,0 +1,196 @@
+"""`ganforge sample`, `interpolate` and `evaluate`: what one does with a trained run."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from ganforge import pictures
+from ganforge.batches import ImageSpec, images_to_bytes
+from ganforge.capabilities import judge, sampler
+from ganforge.data import Source, open_source
+from ganforge.errors import RequestError
+from ganforge.files import write_json
+from ganforge.game import Game
+from ganforge.metrics import measure
+from ganforge.options import parse
+from ganforge.runs import RunFolder, RunRecord
+from ganforge.use.interpolate import latents_of_seeds, path_between
+from ganforge.use.load import load
+from ganforge.use.sample import draw, save_each
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """Options of `sample`."""
+
+    n: int = 64
+    """How many samples."""
+    seed: int = 0
+    """The same seed gives the same samples."""
+    out: str | None = None
+    """The picture to write: a grid, or a plot for points and curves; None: samples.png in the run folder."""
+    each: str | None = None
+    """A folder for single files (PNG, or .npy for points) instead of one picture."""
+    device: str = "cpu"
+    """cpu, cuda, cuda:1, mps."""
+    force: bool = False
+    """Overwrite files that exist."""
+
+
+@dataclass(frozen=True)
+class InterpolateOptions:
+    """Options of `interpolate`."""
+
+    seeds: tuple[int, ...] = (0, 1, 2, 3)
+    """The way leads from seed to seed."""
+    steps: int = 8
+    """Samples from one seed to the next."""
+    out: str | None = None
+    """A .png strip, or a .gif or .webp animation that returns to its beginning; None: interpolation.png in the run folder."""
+    spherical: bool = False
+    """Along the sphere (slerp), which suits Gaussian latents, instead of the straight line."""
+    device: str = "cpu"
+    """cpu, cuda, cuda:1, mps."""
+    force: bool = False
+    """Overwrite files that exist."""
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Options of `evaluate`."""
+
+    data: str | None = None
+    """SOURCE to compare with; None: what the run was trained on."""
+    n: int = 2000
+    """How many samples."""
+    seed: int = 0
+    """The same seed gives the same samples."""
+    out: str | None = None
+    """The JSON file to write; None: evaluation.json in the run folder."""
+    device: str = "cpu"
+    """cpu, cuda, cuda:1, mps."""
+
+
+def sample_command(arguments: list[str], about: str) -> int:
+    """Writes samples of a run."""
+    run, rest = _run_first(arguments, "sample")
+    options = parse(SampleOptions, rest, "sample RUN", about)
+    _at_least_one("--n", options.n)
+    out = Path(options.out or run.path / "samples.png")
+    if options.each is None:
+        _free(out, options.force or options.out is None, (".png",))
+    game = load(run.path, device=options.device)
+    torch.manual_seed(options.seed)
+    samples = draw(sampler(game), options.n)
+    if options.each is not None:
+        paths = save_each(samples, Path(options.each), f"seed{options.seed}", force=options.force)
+        print(f"{len(paths)} files in {options.each}")
+        return 0
+    _portrait(out, samples, game, run)
+    print(out)
+    return 0
+
+
+def interpolate_command(arguments: list[str], about: str) -> int:
+    """Writes a strip or an animation between seeds."""
+    run, rest = _run_first(arguments, "interpolate")
+    options = parse(InterpolateOptions, rest, "interpolate RUN", about)
+    out = Path(options.out or run.path / "interpolation.png")
+    _free(out, options.force or options.out is None, (".png", ".gif", ".webp"))
+    game = load(run.path, device=options.device)
+    able, moving = sampler(game), out.suffix != ".png"
+    latents = path_between(latents_of_seeds(able, options.seeds), options.steps, options.spherical, closed=moving)
+    with torch.no_grad():
+        samples = able.sample(latents).float()
+    if not moving:
+        if isinstance(RunRecord.read(run.record).spec, ImageSpec):
+            pictures.save(out, pictures.strip(images_to_bytes(samples).cpu().numpy()))
+        else:
+            _portrait(out, samples, game, run)
+    else:
+        _animate(out, samples, game, run)
+    print(out)
+    return 0
+
+
+def evaluate_command(arguments: list[str], about: str) -> int:
+    """Prints the measures of a run's samples against real data."""
+    run, rest = _run_first(arguments, "evaluate")
+    options = parse(EvaluateOptions, rest, "evaluate RUN", about)
+    _at_least_one("--n", options.n)
+    game = load(run.path, device=options.device)
+    source = _source_of(run, options.data)
+    torch.manual_seed(options.seed)
+    values = measure(draw(sampler(game), options.n).cpu(), source, seed=options.seed)
+    out = Path(options.out or run.path / "evaluation.json")
+    write_json(out, {"run": str(run.path), "data": source.name, "samples": options.n, "seed": options.seed, "measures": values})
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column(f"{options.n} samples against {source.name}")
+    table.add_column("", justify="right")
+    for name, value in values.items():
+        table.add_row(name, str(int(value)) if float(value).is_integer() and value > 1 else f"{value:.3f}")
+    Console(highlight=False, markup=False).print(table)
+    print(out)
+    return 0
+
+
+def _run_first(arguments: list[str], command: str) -> tuple[RunFolder, list[str]]:
+    if arguments and not arguments[0].startswith("-"):
+        return RunFolder(Path(arguments[0])), arguments[1:]
+    if "--help" in arguments or "-h" in arguments:
+        return RunFolder(Path("RUN")), arguments
+    raise RequestError(f"{command}: name the run folder first, e.g. ganforge {command} runs/dcgan-digits")
+
+
+def _source_of(run: RunFolder, data: str | None = None) -> Source:
+    """What the run was trained on, or other data in the same shape."""
+    record = RunRecord.read(run.record)
+    if not isinstance(record.spec, ImageSpec):
+        return open_source(data or record.data["source"])
+    size, channels = record.data["size"], record.data["channels"]
+    if data is not None:
+        size, channels = record.spec.height, record.spec.channels
+    return open_source(data or record.data["source"], size=size, channels=channels, labels=bool(record.spec.classes))
+
+
+def _portrait(out: Path, samples: Tensor, game: Game, run: RunFolder) -> None:
+    """A picture of samples needs no data; a plot of points shows the real ones too."""
+    spec = RunRecord.read(run.record).spec
+    critic = judge(game)
+    source = None if isinstance(spec, ImageSpec) else _source_of(run)
+    pictures.portrait(out, samples, spec, source=source, judge=critic.judge if critic else None)
+
+
+def _animate(out: Path, samples: Tensor, game: Game, run: RunFolder) -> None:
+    images = isinstance(RunRecord.read(run.record).spec, ImageSpec)
+    with tempfile.TemporaryDirectory() as folder:
+        frames = []
+        for number, sample in enumerate(samples):
+            frames.append(Path(folder) / f"{number:05d}.png")
+            if images:
+                pictures.save(frames[-1], pictures.strip(images_to_bytes(sample[None]).cpu().numpy()))
+            else:
+                _portrait(frames[-1], sample[None], game, run)
+        pictures.animation(frames, out)
+
+
+def _free(path: Path, force: bool, suffixes: tuple[str, ...]) -> None:
+    if path.suffix not in suffixes:
+        raise RequestError(f"--out {path}: must end in {' or '.join(suffixes)}")
+    if path.exists() and not force:
+        raise RequestError(f"--out {path}: exists; --force overwrites it")
+
+
+def _at_least_one(option: str, value: int) -> None:
+    if value < 1:
+        raise RequestError(f"{option} {value}: must be at least 1")

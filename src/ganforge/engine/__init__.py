@@ -1,0 +1,7 @@
+"""The engine: plays any game, and keeps its promises. It knows no game by name."""
+
+from ganforge.engine.settings import Settings
+from ganforge.engine.trainer import Interrupted, Trainer
+from ganforge.engine.training import train
+
+__all__ = ["Interrupted", "Settings", "Trainer", "train"]

@@ -1,0 +1,94 @@
+"""One round: advance `play` from move to move, and for each move take the gradients, average, step, and tell what was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from ganforge.engine.ledger import Ledger
+from ganforge.engine.seat import Seat
+from ganforge.errors import TrainingError
+from ganforge.game import Move
+
+Play = Generator[Move, Mapping[str, Tensor] | None, None]
+
+
+class Sight(Mapping[str, Tensor]):
+    """What a move saw, averaged over the accumulated rounds when it is asked for, so that nobody pays for what nobody reads."""
+
+    def __init__(self, moves: list[Move]) -> None:
+        self._seen = [move.seen for move in moves]
+
+    def __getitem__(self, name: str) -> Tensor:
+        """The mean, a scalar tensor without a graph; no host synchronisation."""
+        return torch.stack([seen[name].detach().float().mean() for seen in self._seen]).mean()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._seen[0])
+
+    def __len__(self) -> int:
+        return len(self._seen[0])
+
+
+def play_round(
+    rounds: list[Iterator[Move]],
+    seats: Mapping[str, Seat],
+    ledger: Ledger,
+    number: int,
+    autocast: Callable[[], AbstractContextManager[object]],
+) -> None:
+    """Plays the given rounds in lockstep: each advances to its next move and its backward runs at once, then one step for all.
+
+    After the last step only the first is resumed (so that state kept after the last `yield` changes once); the others are closed.
+    """
+    plays = [cast(Play, play) for play in rounds]
+    sight: Sight | None = None
+    while True:
+        moves: list[Move] = []
+        for k, play in enumerate(plays):
+            move = _next_move(play, sight, autocast)
+            if move is None and k == 0:
+                for other in plays[1:]:
+                    other.close()
+                return
+            if move is None or (moves and move.players != moves[0].players):
+                ended = "ended" if move is None else f"moved {move.players}"
+                raise TrainingError(
+                    f"round {number}: accumulated rounds must make equal moves; one {ended} where the first moved {moves[0].players}"
+                )
+            _take_gradients(move, seats, scale=1 / len(plays), number=number)
+            # Only values are kept: the graph of this micro-batch is freed before the next one is built.
+            move.losses = {names: loss.detach() for names, loss in move.losses.items()}
+            ledger.add(number, move)
+            moves.append(move)
+        for name in dict.fromkeys(moves[0].players):
+            seats[name].step()
+        sight = Sight(moves)
+
+
+def _next_move(play: Play, sight: Sight | None, autocast: Callable[[], AbstractContextManager[object]]) -> Move | None:
+    with autocast():
+        try:
+            return play.send(sight)
+        except StopIteration:
+            return None
+
+
+def _take_gradients(move: Move, seats: Mapping[str, Seat], scale: float, number: int) -> None:
+    remaining = len(move.losses)
+    for names, loss in move.losses.items():
+        unknown = [name for name in names if name not in seats]
+        if unknown:
+            raise TrainingError(f"round {number}: the move names player {unknown[0]!r}; players() has {', '.join(seats)}")
+        if loss.ndim != 0 or not loss.requires_grad:
+            seen = f"shape {tuple(loss.shape)}" if loss.ndim else "no gradient (was everything detached?)"
+            raise TrainingError(f"round {number}: the loss of {'+'.join(names)} must be a scalar with a gradient; it has {seen}")
+        remaining -= 1
+        inputs = [parameter for name in names for parameter in seats[name].parameters]
+        # Shared by two players of one move, a parameter would be asked for twice and its gradient counted twice.
+        unique = list({id(parameter): parameter for parameter in inputs}.values())
+        (loss * scale if scale != 1 else loss).backward(inputs=unique, retain_graph=remaining > 0)  # type: ignore[no-untyped-call]

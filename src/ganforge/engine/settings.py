@@ -1,0 +1,58 @@
+"""How any game is trained: the options that every `ganforge train` has beside the game's own."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from ganforge.errors import RequestError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The engine's options. The docstrings of the fields are the command line's help."""
+
+    rounds: int | None = None
+    """Rounds to play, in the phases that do not fix their own number; None: the game's own length."""
+    batch_size: int | None = None
+    """Samples per batch; None: the game's own."""
+    seed: int = 0
+    """Seed of the weights, the noise and the order of the data."""
+    checkpoint_every: str = "500"
+    """Rounds between checkpoints, or minutes with an m: 500, 10m."""
+    keep: int = 3
+    """How many of the last checkpoints stay."""
+    log_every: int = 50
+    """Rounds between two lines of metrics.jsonl; losses stay on the device in between."""
+    sample_every: int | None = None
+    """Rounds between two pictures of the fixed latents; None: about 24 in all."""
+    accumulate: int = 1
+    """Rounds played in lockstep, their gradients averaged: a batch K times larger in the memory of one."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: autocast; penalties and optimisers stay in fp32."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto takes a GPU where there is one."""
+    deterministic: bool = False
+    """Refuse operations that may differ between two runs (needed on a GPU for bit-exact resumption; the CPU always is)."""
+
+    def __post_init__(self) -> None:
+        least = {"rounds": 0, "batch_size": 1, "keep": 1, "log_every": 1, "sample_every": 1, "accumulate": 1, "seed": 0}
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if value is not None and value < bound:
+                raise RequestError(f"--{name.replace('_', '-')} {value}: must be at least {bound}")
+        if not re.fullmatch(r"[1-9]\d*m?", self.checkpoint_every):
+            raise RequestError(f"--checkpoint-every {self.checkpoint_every}: give rounds (500) or minutes (10m)")
+
+    def checkpoint_interval(self) -> tuple[int | None, float | None]:
+        """(rounds, None) or (None, seconds)."""
+        if self.checkpoint_every.endswith("m"):
+            return None, 60.0 * int(self.checkpoint_every[:-1])
+        return int(self.checkpoint_every), None
+
+
+FREE_ON_RESUME = frozenset({"rounds", "checkpoint_every", "keep", "log_every", "sample_every", "device"})
+"""What a resumed run may choose anew; everything else would make it another run."""
+
+FIXED_ON_RESUME = frozenset(field.name for field in fields(Settings)) - FREE_ON_RESUME

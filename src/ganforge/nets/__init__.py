@@ -1,0 +1,1 @@
+"""Networks that several papers share, as functions from sizes to modules; initialisations."""

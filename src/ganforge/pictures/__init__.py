@@ -1,0 +1,8 @@
+"""Draws what games make and how they fared: contact sheets, plots, histories, animations."""
+
+from ganforge.pictures.animation import animation
+from ganforge.pictures.grids import grid, strip
+from ganforge.pictures.history import history
+from ganforge.pictures.portraits import portrait
+
+__all__ = ["animation", "grid", "history", "portrait", "strip"]

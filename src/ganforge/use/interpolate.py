@@ -1,0 +1,39 @@
+"""Between latents: the way from one seed's sample to another's."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ganforge.capabilities import Samples
+from ganforge.errors import RequestError
+
+
+def latents_of_seeds(game: Samples, seeds: tuple[int, ...]) -> Tensor:
+    """One latent per seed, [len(seeds), ...]; a seed names the same latent in every call."""
+    drawn = []
+    for seed in seeds:
+        torch.manual_seed(seed)
+        drawn.append(game.latent(1))
+    return torch.cat(drawn)
+
+
+def path_between(latents: Tensor, steps: int, spherical: bool = False, closed: bool = False) -> Tensor:
+    """`steps` latents from each to the next, the last one included: [(k - 1) * steps + 1, ...], or [k * steps, ...] when `closed`.
+
+    `spherical` keeps the norm between two Gaussian latents where the straight line dips towards 0 (slerp, White 2016, arXiv:1609.04468).
+    """
+    if len(latents) < 2 or steps < 1:
+        raise RequestError(f"{len(latents)} seeds and {steps} steps: a path needs at least two seeds and one step")
+    ends = torch.cat([latents, latents[:1]]) if closed else latents
+    mix = _slerp if spherical else torch.lerp
+    parts = [mix(a, b, torch.tensor(i / steps, device=a.device)) for a, b in zip(ends, ends[1:], strict=False) for i in range(steps)]
+    return torch.stack(parts if closed else [*parts, ends[-1]])
+
+
+def _slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    cosine = torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0).clamp(-1, 1)
+    angle = torch.acos(cosine)
+    if angle < 1e-4:
+        return torch.lerp(a, b, t)
+    return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)

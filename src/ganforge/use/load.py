@@ -1,0 +1,25 @@
+"""From a run folder to a game that is ready for use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ganforge.errors import RequestError
+from ganforge.game import Game
+from ganforge.runs import RunFolder, RunRecord
+from ganforge.weights import load_weights
+
+
+def load(run: str | Path, game: type[Game] | None = None, device: str = "cpu") -> Game:
+    """The trained game of a run folder: averaged weights, evaluation mode, gradients off.
+
+    A game that is not in the zoo is built from the class given. RequestError where the folder is no run or its files are broken.
+    """
+    folder = RunFolder(Path(run))
+    if not folder.path.is_dir():
+        raise RequestError(f"{folder.path}: there is no such run folder")
+    built = RunRecord.read(folder.record).build(game)
+    load_weights(built, folder.weights)
+    return built.to(torch.device(device)).eval().requires_grad_(False)

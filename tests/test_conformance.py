@@ -1,0 +1,347 @@
+"""The engine's promises, proven for every registered game. A new game gets this suite for nothing."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from variants import Variant, variants, wrap_play
+
+from ganforge import zoo
+from ganforge.batches import spec_from_json, spec_to_json
+from ganforge.capabilities import judge, sampler
+from ganforge.commands.game_options import help_of, options_of
+from ganforge.commands.train import TrainOptions
+from ganforge.engine import Settings, Trainer, train
+from ganforge.engine.checkpoint import read_checkpoint, write_checkpoint
+from ganforge.errors import TrainingError
+from ganforge.game import Game, Move, hyper_parameters, registered_name
+from ganforge.options import names_of
+
+every_variant = pytest.mark.parametrize("variant", variants(), ids=str)
+every_game = pytest.mark.parametrize("name", zoo.catalogue())
+
+
+def weights(game: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in game.state_dict().items()}
+
+
+def assert_identical(a: Any, b: Any) -> None:
+    """Bit for bit, through dicts and lists."""
+    assert type(a) is type(b)
+    if isinstance(a, Tensor):
+        assert a.dtype == b.dtype
+        assert torch.equal(a, b)
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_identical(a[key], b[key])
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b)
+        for left, right in zip(a, b, strict=True):
+            assert_identical(left, right)
+    else:
+        assert a == b
+
+
+def play(trainer: Trainer, rounds: int) -> None:
+    for _ in range(rounds):
+        trainer.play_round()
+
+
+@every_variant
+def test_a_move_changes_the_players_it_names_and_nobody_else(variant: Variant) -> None:
+    trainer = variant.trainer()
+    everybody = {name: seat.parameters for name, seat in trainer.seats.items()}
+    moved: set[str] = set()
+
+    def watched(moves: Iterator[Move]) -> Iterator[Move]:
+        generator = cast(Generator[Move, Any, None], moves)
+        seen = None
+        while True:
+            try:
+                move = generator.send(seen)
+            except StopIteration:
+                return
+            movers = {id(p) for name in move.players for p in everybody[name]}
+            before = {name: [p.detach().clone() for p in parameters] for name, parameters in everybody.items()}
+            seen = yield move
+            for name, parameters in everybody.items():
+                for old, new in zip(before[name], parameters, strict=True):
+                    assert id(new) in movers or torch.equal(old, new), f"a move of {move.players} changed {name}"
+            for name in move.players:
+                assert any(not torch.equal(o, n) for o, n in zip(before[name], everybody[name], strict=True)), f"{name} did not move"
+                moved.add(name)
+
+    wrap_play(trainer.game, watched)
+    trainer.phases = variant.trainer(trainer.game).phases
+    play(trainer, 6)
+    assert moved == set(everybody)
+    assert all(p.grad is None for parameters in everybody.values() for p in parameters)
+
+
+@every_variant
+def test_every_parameter_of_every_player_learns(variant: Variant) -> None:
+    trainer = variant.trainer()
+    owned = {id(p) for seat in trainer.seats.values() for p in seat.parameters}
+    pulled: set[int] = set()
+
+    def note(parameter: Tensor) -> None:
+        if parameter.grad is not None and parameter.grad.any():
+            pulled.add(id(parameter))
+
+    for parameter in trainer.game.parameters():
+        parameter.register_post_accumulate_grad_hook(note)
+    play(trainer, 6)
+    for name, parameter in trainer.game.named_parameters():
+        assert id(parameter) in owned, f"{name} belongs to no player"
+        assert id(parameter) in pulled, f"{name} never had a gradient"
+
+
+@every_variant
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(variant: Variant) -> None:
+    first, second, other = variant.trainer(seed=1), variant.trainer(seed=1), variant.trainer(seed=2)
+    torch.manual_seed(1)
+    play(first, 3)
+    torch.manual_seed(1)
+    play(second, 3)
+    play(other, 3)
+    assert_identical(weights(first.game), weights(second.game))
+    assert any(not torch.equal(a, b) for a, b in zip(weights(first.game).values(), weights(other.game).values(), strict=True))
+
+
+@every_variant
+def test_stopped_after_any_round_and_resumed_it_is_the_uninterrupted_run(variant: Variant, tmp_path: Path) -> None:
+    whole = variant.trainer()
+    checkpoints = []
+    for number in range(5):
+        checkpoints.append(tmp_path / f"{number:06d}")
+        write_checkpoint(checkpoints[-1], whole.game, whole.state())
+        # What users see in between must not disturb the game.
+        with whole.at_rest():
+            torch.manual_seed(0)
+            sampler(whole.game).sample(sampler(whole.game).latent(4))
+        whole.play_round()
+    with whole.at_rest():
+        expected = sampler(whole.game).sample(sampler(whole.game).latent(4))
+    for number, checkpoint in enumerate(checkpoints):
+        resumed = variant.trainer(variant.build(seed=99))
+        resumed.load(read_checkpoint(checkpoint, resumed.game))
+        play(resumed, 5 - number)
+        assert_identical(weights(resumed.game), weights(whole.game))
+        assert_identical(resumed.state(), whole.state())
+        with resumed.at_rest():
+            assert_identical(sampler(resumed.game).sample(sampler(resumed.game).latent(4)), expected)
+
+
+class NoisePerSample(TorchFunctionMode):
+    """Draws every random number as a function of (call, row of the large batch), whatever the batch that it is drawn for."""
+
+    FACTORIES = (torch.randn, torch.rand)
+    ROWWISE = (torch.randn_like, torch.rand_like, torch.bernoulli, torch.dropout, nn.functional.dropout, nn.functional.dropout2d)
+    IN_PLACE = (Tensor.uniform_, Tensor.normal_, Tensor.bernoulli_)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offset = 0
+        self.call = 0
+
+    def _row(self, row: int) -> None:
+        torch.manual_seed(self.call * 1009 + self.offset + row)
+
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in self.FACTORIES:
+            shape = tuple(args[0]) if len(args) == 1 and not isinstance(args[0], int) else args
+            rows = []
+            for row in range(shape[0]):
+                self._row(row)
+                rows.append(func(1, *shape[1:], **kwargs))
+            self.call += 1
+            return torch.cat(rows)
+        if func in self.ROWWISE:
+            rows = []
+            for row in range(len(args[0])):
+                self._row(row)
+                rows.append(func(args[0][row : row + 1], *args[1:], **kwargs))
+            self.call += 1
+            return torch.cat(rows)
+        if func in self.IN_PLACE:
+            for row in range(len(args[0])):
+                self._row(row)
+                func(args[0][row : row + 1], *args[1:], **kwargs)
+            self.call += 1
+            return args[0]
+        return func(*args, **kwargs)
+
+
+def with_noise_per_sample(game: Game, accumulated: int, micro: int) -> None:
+    """Tells the noise which rows of the large batch the round that is being advanced computes."""
+    noise = NoisePerSample()
+    # One counter of calls per lockstep round: they advance in turn.
+    calls = [0] * accumulated
+    begun = [0]
+
+    def tracked(moves: Iterator[Move]) -> Iterator[Move]:
+        k = begun[0] % accumulated
+        begun[0] += 1
+        generator = cast(Generator[Move, Any, None], moves)
+        seen = None
+        while True:
+            noise.offset, noise.call = k * micro, calls[k]
+            try:
+                with noise:
+                    move = generator.send(seen)
+            except StopIteration:
+                return
+            finally:
+                calls[k] = noise.call
+            seen = yield move
+
+    wrap_play(game, tracked)
+
+
+@every_variant
+@pytest.mark.parametrize("accumulate", [2, 4])
+def test_accumulated_rounds_equal_one_round_of_a_larger_batch(variant: Variant, accumulate: int) -> None:
+    game = variant.build()
+    if game.couples_samples:
+        pytest.skip("a sample's loss depends on its batch by design: K small batches are K small batches")
+    results = []
+    for of, batch in ((1, 4 * accumulate), (accumulate, 4)):
+        game = variant.build()
+        for module in game.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                # Batch statistics would tie the samples of a batch together; the running ones do not.
+                module.eval()
+        with_noise_per_sample(game, of, batch)
+        trainer = variant.trainer(game, batch_size=batch, accumulate=of)
+        play(trainer, 2)
+        results.append(weights(game))
+    for name, large in results[0].items():
+        torch.testing.assert_close(results[1][name], large, rtol=1e-4, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
+    start = weights(variant.build())
+    assert any(not torch.equal(start[name], large) for name, large in results[0].items())
+
+
+@every_variant
+def test_bf16_trains_to_finite_losses(variant: Variant) -> None:
+    trainer = variant.trainer(precision="bf16")
+    play(trainer, 4)
+    values = trainer.ledger.read()
+    assert {key for key in values if key.startswith("loss/")}
+    assert all(math.isfinite(value) for value in values.values())
+    assert all(p.dtype == torch.float32 and torch.isfinite(p).all() for p in trainer.game.parameters())
+
+
+@every_variant
+def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_good_checkpoint(variant: Variant, tmp_path: Path) -> None:
+    class Poisoned(variant.cls):  # type: ignore[misc, name-defined]
+        def __init__(self, data: Any, **hyper: Any) -> None:
+            super().__init__(data, **hyper)
+            self.played = 0
+
+            def poison(moves: Iterator[Move]) -> Iterator[Move]:
+                self.played += 1
+                generator = cast(Generator[Move, Any, None], moves)
+                seen = None
+                while True:
+                    try:
+                        move = generator.send(seen)
+                    except StopIteration:
+                        return
+                    if self.played == 6:
+                        move.losses = {names: loss * float("nan") for names, loss in move.losses.items()}
+                    seen = yield move
+
+            wrap_play(self, poison)
+
+    out = tmp_path / "run"
+    with pytest.raises(TrainingError) as caught:
+        settings = Settings(rounds=20, batch_size=variant.batch_size, checkpoint_every="2", log_every=50, sample_every=1000)
+        train(Poisoned, variant.source(), settings, out=out, hyper=variant.hyper)
+    players = {"+".join(names) for names in [tuple(variant.build().players())]}
+    assert "round 5: the loss of" in str(caught.value)
+    assert any(name in str(caught.value) for name in players.pop().split("+"))
+    assert f"the last good checkpoint is {out / 'checkpoints' / '000004'}" in str(caught.value)
+    game = variant.build()
+    state = read_checkpoint(out / "checkpoints" / "000004", game)
+    assert state["round"] == 4
+    assert all(torch.isfinite(p).all() for p in game.parameters())
+
+
+class NoSync(TorchDispatchMode):
+    """Raises where the host would wait for the device."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func._schema.name in ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::is_nonzero", "aten::equal"):
+            raise AssertionError(f"a round waits for the device: {func}")
+        return func(*args, **(kwargs or {}))
+
+
+@every_variant
+def test_a_round_never_waits_for_the_device(variant: Variant) -> None:
+    trainer = variant.trainer()
+    play(trainer, 1)
+    with NoSync():
+        play(trainer, 4)
+
+
+@every_variant
+def test_samples_have_the_shape_of_the_data_and_depend_on_the_latent_alone(variant: Variant) -> None:
+    game, spec = variant.build().eval(), variant.source().spec
+    able = sampler(game)
+    with torch.no_grad():
+        latent = able.latent(6)
+        samples = able.sample(latent)
+        assert samples.shape == (6, *spec.shape)
+        torch.testing.assert_close(able.sample(latent[2:4]), samples[2:4], rtol=1e-4, atol=1e-5)
+        critic = judge(game)
+        if critic is not None:
+            assert critic.judge(samples).shape == (6,)
+
+
+@every_game
+def test_its_name_is_its_files_name_and_it_speaks_of_its_paper(name: str) -> None:
+    cls = zoo.find(name)
+    assert registered_name(cls) == name
+    assert Path(inspect.getfile(cls)).stem == name.replace("-", "_")
+    assert "$" in (cls.__doc__ or ""), "the objective, in LaTeX"
+    paper = zoo.catalogue()[name].paper
+    assert paper.endswith(".")
+    assert len(paper) > 20
+
+
+@every_game
+def test_every_hyper_parameter_is_typed_has_a_default_and_is_explained(name: str) -> None:
+    cls = zoo.find(name)
+    helps = help_of(cls)
+    for parameter in hyper_parameters(cls).values():
+        assert parameter.annotation is not Any, parameter
+        assert parameter.default is not parameter.empty, parameter
+        assert len(helps.get(parameter.name, "")) > 8, f"Args: says nothing of {parameter.name}"
+    assert helps.keys() == hyper_parameters(cls).keys()
+
+
+@every_game
+def test_its_options_and_presets_are_options_of_train(name: str) -> None:
+    cls = zoo.find(name)
+    common = set(names_of(TrainOptions))
+    assert not common & set(names_of(options_of(cls)))
+    for preset in cls.presets.values():
+        assert set(preset.options) <= common | set(hyper_parameters(cls))
+        assert preset.about
+
+
+@every_variant
+def test_its_data_specification_survives_json(variant: Variant) -> None:
+    spec = variant.source().spec
+    assert spec_from_json(spec_to_json(spec)) == spec
