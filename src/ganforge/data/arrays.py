@@ -132,4 +132,6 @@ def as_labels(
         raise RequestError(
             f"{where} lies within [{values.min()}, {values.max()}]; {len(classes)} class names need integers 0..{len(classes) - 1}"
         )
+    if len(set(classes)) < len(classes):
+        raise RequestError(f"{where}: two classes have the same name in {list(classes)}")
     return values.astype(np.int64), tuple(classes)

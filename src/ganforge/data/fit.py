@@ -24,11 +24,15 @@ def check_fit(size: int | None, channels: int | None) -> None:
 
 def fit(pixels: NDArray[np.uint8], size: int | None, channels: int | None) -> NDArray[np.uint8]:
     """uint8 [n, H, W, C] to the channels asked for, and to `size` x `size`: centre square, bicubic. None changes nothing."""
-    if channels not in (None, pixels.shape[-1]):
-        pixels = luminance(pixels) if channels == 1 else np.repeat(pixels, 3, axis=-1)
+    if channels == 1 and pixels.shape[-1] == 3:
+        pixels = luminance(pixels)
+    if size is not None and pixels.shape[1:3] != (size, size):
+        pixels = _resized(pixels, size)
+    return np.repeat(pixels, 3, axis=-1) if channels == 3 and pixels.shape[-1] == 1 else pixels
+
+
+def _resized(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     height, width = pixels.shape[1:3]
-    if size is None or height == width == size:
-        return pixels
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     square = pixels[:, top : top + side, left : left + side]

@@ -58,6 +58,7 @@ def open_folder(
     nested = all("/" in file.name for file in files)
     if labels or (nested and len(set(tops)) > 1):
         classes, indices = np.unique(tops, return_inverse=True)
+        notes.insert(0, f"the {len(classes)} sub-folders are the classes")
         return Pictures(str(folder), decoded.pixels, indices.astype(np.int64), [str(each) for each in classes], notes)
     return Pictures(str(folder), decoded.pixels, notes=notes)
 
@@ -118,12 +119,12 @@ class _Job:
             skipped: dict[str, str] = {}
             about = {"folder": str(self.folder.resolve()), "size": self.size, "channels": self.channels}
             try:
-                kept = cache.store(key, self.chunks(skipped), about, skipped)
+                return cache.store(key, self.chunks(skipped), about, skipped)
             except OSError as error:
                 notes.append(f"decoded into memory: the cache {cache.cache_root()} cannot be written ({error.strerror or error})")
-                skipped.clear()
-                kept = Decoded(np.concatenate(list(self.chunks(skipped))), skipped)
-        elif self.strict:
+            skipped.clear()
+            return Decoded(np.concatenate(list(self.chunks(skipped))), skipped)
+        if self.strict:
             self.refuse(kept.skipped)
         return kept
 

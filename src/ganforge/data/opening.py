@@ -9,7 +9,7 @@ from pathlib import Path
 from ganforge.data.bundled import digits
 from ganforge.data.fit import check_fit
 from ganforge.data.folder import open_folder
-from ganforge.data.source import Endless, Source
+from ganforge.data.source import Endless, Finite, Source
 from ganforge.data.stored import open_csv, open_npy, open_npz
 from ganforge.data.synthetic import Curves, Gaussian, Mixture, Sines
 from ganforge.errors import RequestError
@@ -21,6 +21,8 @@ _LAWS: dict[str, Callable[[], Endless]] = {
     "curves": Curves,
     "sine": Sines,
 }
+
+_READERS: dict[str, Callable[[Path, int | None, int | None, bool], Finite]] = {".npz": open_npz, ".npy": open_npy, ".csv": open_csv}
 
 BUNDLED: dict[str, str] = {
     "digits": "1,797 handwritten digits, 8x8 grey enlarged to 32x32, 10 classes",
@@ -53,12 +55,16 @@ def open_source(
     if text == "digits":
         return digits(32 if size is None else size, channels)
     path = _existing(text)
+    reader = _READERS.get(path.suffix.lower())
+    source: Source
     if path.is_dir():
-        return open_folder(path, size=64 if size is None else size, channels=channels, labels=labels, workers=workers, strict=strict)
-    reader = {".npz": open_npz, ".npy": open_npy, ".csv": open_csv}.get(path.suffix.lower())
-    if reader is None:
+        source = open_folder(path, size=64 if size is None else size, channels=channels, labels=labels, workers=workers, strict=strict)
+    elif reader is not None:
+        source = reader(path, size, channels, labels)
+    else:
         raise RequestError(f"data {text!r}: a single file is an .npz, .npy or .csv; pictures are read from a folder")
-    return reader(path, size, channels, labels)
+    source.name = text
+    return source
 
 
 def _existing(text: str) -> Path:

@@ -45,7 +45,7 @@ def animation(frames: Sequence[Path], out: Path, seconds: float = 8.0) -> None:
 def _opened(frame: Path) -> Image.Image:
     try:
         with Image.open(frame) as picture:
-            return picture.convert("RGB")
+            return picture.convert("L" if picture.mode in ("1", "L") else "RGB")
     except OSError as error:
         raise RequestError(f"{frame}: not a readable picture ({error})") from None
 
@@ -64,16 +64,22 @@ def _fitted(picture: Image.Image, box: tuple[int, int]) -> Image.Image:
     factor = min(box[0] / picture.width, box[1] / picture.height)
     size = max(1, round(picture.width * factor)), max(1, round(picture.height * factor))
     picture = picture.resize(size, Image.Resampling.NEAREST if factor > 1 else Image.Resampling.LANCZOS)
-    sheet = Image.new("RGB", box, PAPER)
+    sheet = Image.new(picture.mode, box, PAPER)
     sheet.paste(picture, ((box[0] - size[0]) // 2, (box[1] - size[1]) // 2))
     return sheet
 
 
 def _of_one_palette(pictures: list[Image.Image]) -> list[Image.Image]:
-    """One palette for all, from some of them: with one for each frame, colours that stand still would flicker."""
+    """One palette for all, from some of them: with one for each frame, colours that stand still would flicker. Grey needs none."""
+    if all(picture.mode == "L" for picture in pictures):
+        return pictures
     chosen = [pictures[round(i * (len(pictures) - 1) / 7)] for i in range(8)]
     montage = Image.new("RGB", (pictures[0].width, 8 * pictures[0].height))
     for row, picture in enumerate(chosen):
         montage.paste(picture, (0, row * picture.height))
-    palette = montage.quantize(256, method=Image.Quantize.MEDIANCUT)
-    return [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    # An octree keeps the rare strong colours, which a median cut averages away; but it leaves paper a trace grey.
+    palette = montage.quantize(256, method=Image.Quantize.FASTOCTREE)
+    colours = palette.getpalette() or []
+    lightest = max(range(0, len(colours), 3), key=lambda start: sum(colours[start : start + 3]))
+    palette.putpalette([*colours[:lightest], 255, 255, 255, *colours[lightest + 3 :]])
+    return [picture.convert("RGB").quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for picture in pictures]

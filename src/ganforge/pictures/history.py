@@ -25,8 +25,8 @@ def history(path: Path, records: Sequence[Record]) -> None:
     """Draws the rows of a run's `metrics.jsonl`: the losses (keys "loss/NAME") above, the other values below, over the key "round".
 
     Values that stay within [0, 1], such as probabilities, have a panel of their own beside those that do not. Where "phase" changes, a
-    line says which begins. A round that was logged twice counts as it was logged last; what is not finite leaves a gap. Of very many rounds, evenly chosen ones are drawn. RequestError
-    where there is nothing to draw.
+    line says which begins. A round that was logged twice counts as it was logged last; what is not finite leaves a gap; of very many
+    rounds, evenly chosen ones are drawn. RequestError where there is nothing to draw.
     """
     rows = sorted({int(record["round"]): record for record in records if "round" in record}.items())
     # More than two to a pixel cannot be told apart.
@@ -64,14 +64,14 @@ def _panels(lines: dict[str, Array]) -> dict[str, dict[str, Array]]:
 
 
 def _panel(axes: Axes, label: str, rounds: Array, members: dict[str, Array]) -> None:
-    """One panel: each value as a faint line with its running median upon it, where there are rounds enough to smooth."""
+    """One panel: each value as a faint line with its smooth course upon it, where there are rounds enough to smooth."""
     for number, (name, values) in enumerate(members.items()):
         colour = SERIES[number % len(SERIES)]
         seen = np.isfinite(values)
         known = values[seen]
         if len(known) > 60:
             axes.plot(rounds, values, color=colour, linewidth=0.7, alpha=0.3)
-            known = _running_median(known, len(known) // 40)
+            known = _smoothed(known, len(known) // 40)
         axes.plot(rounds[seen], known, color=colour, linewidth=1.8, label=name, marker="o" if len(known) == 1 else "")
     axes.set_ylim(*((-0.03, 1.03) if label == _SHARES else _calm_limits(np.concatenate(list(members.values())))))
     axes.set_xlim(rounds[0], max(rounds[-1], rounds[0] + 1))
@@ -81,10 +81,12 @@ def _panel(axes: Axes, label: str, rounds: Array, members: dict[str, Array]) -> 
     )
 
 
-def _running_median(values: Array, reach: int) -> Array:
-    """The median of each value and its neighbours up to `reach` away, the ends repeated: a lone spike leaves no trace in it."""
-    median: Array = np.median(np.lib.stride_tricks.sliding_window_view(np.pad(values, reach, mode="edge"), 2 * reach + 1), axis=1)
-    return median
+def _smoothed(values: Array, reach: int) -> Array:
+    """The mean of medians over each value and its neighbours up to `reach` away, mirrored at the ends: a lone spike leaves no trace."""
+    for middle in (np.median, np.mean):
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(values, reach, mode="reflect"), 2 * reach + 1)
+        values = middle(windows, axis=1)
+    return values
 
 
 def _calm_limits(values: Array) -> tuple[float, float]:

@@ -95,7 +95,7 @@ def plane(path: Path, samples: Tensor, *, real: Tensor | None, judge: Judge | No
     """
     judged = judge is not None and samples.shape[1] == 2
     # The heights at which the square axes, with and without a scale beside them, fill the width.
-    figure, (axes,) = blank(6.1 if judged else 7.0)
+    figure, (axes,) = blank(6.5 if judged else 7.0)
     generated = _numbers(samples)[:, :2]
     known = generated if real is None else _numbers(real)[:, :2]
     middle = (known.max(axis=0) + known.min(axis=0)) / 2 if len(known) else np.zeros(2)

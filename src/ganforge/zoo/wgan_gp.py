@@ -35,7 +35,7 @@ class WGANGP(Game):
     to the real pictures and is told their classes; the preset "resnet" does neither.
 
     Args:
-        network: of pictures, that of gan_mnist.py and gan_cifar.py (dcgan), gan_cifar_resnet.py (resnet) or gan_toy.py (mlp); points have mlp.
+        network: that of gan_mnist.py and gan_cifar.py (dcgan), gan_cifar_resnet.py (resnet) or gan_toy.py (mlp, which points always have).
         width: the feature maps of the finest layer (dcgan), of every layer (resnet), or the units of the three hidden layers (mlp).
         generator_norm: whether the convolutional generators have batch normalisation; a critic never has, its penalty is per sample.
         latent_dim: the dimension of z, which is N(0, 1).
@@ -117,7 +117,7 @@ class WGANGP(Game):
         for _ in range(self.n_critic):  # line 2
             real = next(batches).x  # line 4: x ~ P_r, z ~ p(z)
             fake = self.sample(self.latent(len(real))).detach()  # line 5: x~ = G(z)
-            on_real, on_fake = self.critic(torch.cat([real, fake])).chunk(2)  # one pass: no sample of a critic sees another
+            on_real, on_fake = self.critic(real), self.critic(fake)
             # `forward` stays eager where the critic is compiled, as the penalty is differentiated twice.
             penalty = gradient_penalty(self.critic.forward, real, fake)  # lines 4 and 6: x^ = eps x + (1 - eps) x~
             loss = wasserstein.critic(on_real, on_fake) + self.penalty * penalty  # line 7
