@@ -122,7 +122,7 @@ class Game(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} has no players(): return {{'generator': Player(...), ...}}")
 
     def play(self, batches: Iterator[Any]) -> Iterator[Move]:
-        """One round: draw from `batches`, yield moves."""
+        """One round: draw from `batches`, yield moves. What depends on the data is updated after the last `yield`, once a round."""
         raise NotImplementedError(f"{type(self).__name__} has no play(): write the paper's algorithm box as a generator of moves")
 
     def phases(self) -> list[Phase]:

@@ -92,6 +92,10 @@ def _in_one_line(box: str, arguments: list[str], names: list[str]) -> str:
             break
         said.append(line)
     text = " ".join(said).strip() or "the options are wrong"
+    text = re.sub(r"^Error parsing [a-z]\S*: ", "", text)
+    wrong = re.search(r"^Error parsing (--\S+): .*?(?:invalid literal for int\(\) with base 10|could not convert string to float): (.*)$", text)
+    if wrong:
+        return f"{wrong[1]} {wrong[2]}: must be {'a whole number' if 'int()' in text else 'a number'}"
     if text.startswith("Unrecognized options"):
         spelt = [a.partition("=")[0] for a in arguments if a.startswith("--")]
         known = [f"--{name.replace('_', '-')}" for name in names]

@@ -121,7 +121,8 @@ def _tell(name: str, game: type[Game], options: InfoOptions, hyper: dict[str, An
 
 def _print_info(game: type[Game], told: dict[str, Any]) -> None:
     console = Console(highlight=False, markup=False)
-    console.print(inspect.cleandoc(game.__doc__ or "").split("\nArgs:")[0].strip(), "\n")
+    for paragraph in inspect.cleandoc(game.__doc__ or "").split("\nArgs:")[0].strip().split("\n\n"):
+        console.print(" ".join(paragraph.split()), "\n", sep="")
     console.print(f"reads    {' | '.join(told['reads'])}\ncan      {', '.join(told['can'])}")
     console.print(f"rounds   {told['rounds']:,} of batch {told['batch_size']}; phases: {', '.join(told['phases'])}")
     console.print(f"players  for {told['data']}:")

@@ -110,7 +110,8 @@ def as_points(values: NDArray[np.generic], where: str) -> NDArray[np.float32]:
     """Points as float32 [n, d]; RequestError where they are not finite numbers."""
     if values.ndim != 2 or 0 in values.shape or values.dtype.kind not in "biuf":
         raise RequestError(f"{where} is {values.dtype} of shape {list(values.shape)}; points are numbers [n, d], at least one row")
-    points = np.array(values, dtype=np.float32, order="C")
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, and is named below
+        points = np.array(values, dtype=np.float32, order="C")
     bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
     if len(bad):
         raise RequestError(f"{where}: row {bad[0]} holds a value that is not a finite number ({len(bad)} such rows); remove or fill them")
@@ -128,10 +129,11 @@ def as_labels(
     if classes is None:
         distinct, indices = np.unique(values, return_inverse=True)
         return indices.astype(np.int64), tuple(str(each) for each in distinct.tolist())
-    if values.dtype.kind in "US" or values.min() < 0 or values.max() >= len(classes):
-        raise RequestError(
-            f"{where} lies within [{values.min()}, {values.max()}]; {len(classes)} class names need integers 0..{len(classes) - 1}"
-        )
+    known = f"{len(classes)} class names need integers 0..{len(classes) - 1}"
+    if values.dtype.kind in "US":
+        raise RequestError(f"{where} is {values.dtype}; {known}")
+    if values.min() < 0 or values.max() >= len(classes):
+        raise RequestError(f"{where} lies within [{values.min()}, {values.max()}]; {known}")
     if len(set(classes)) < len(classes):
         raise RequestError(f"{where}: two classes have the same name in {list(classes)}")
     return values.astype(np.int64), tuple(classes)

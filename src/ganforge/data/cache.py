@@ -56,7 +56,7 @@ def load(key: str) -> Decoded | None:
         about = json.loads((entry / "about.json").read_text(encoding="utf-8"))
         pixels = np.load(entry / "pixels.npy", mmap_mode="r", allow_pickle=False)
         return Decoded(pixels, dict(about["skipped"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, EOFError, KeyError, TypeError):
         return None
 
 

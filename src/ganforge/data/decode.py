@@ -16,7 +16,7 @@ SUFFIXES = frozenset(
 """What names of picture files end in."""
 
 # Named, so that a file cannot choose a decoder that starts other programs (EPS does).
-_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "WEBP", "AVIF", "TIFF", "PPM", "JPEG2000", "TGA")
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "AVIF", "TIFF", "PPM", "JPEG2000", "TGA")
 _GREY = frozenset({"1", "L", "LA", "La"})
 
 
@@ -47,10 +47,12 @@ def decode(path: Path, size: int | None = None, channels: int | None = None) -> 
                 # JPEGs decode at a half, quarter or eighth of their size almost for free; twice the target loses nothing visible.
                 image.draft(None, (2 * size, 2 * size))
             ImageOps.exif_transpose(image, in_place=True)
-            flat = _flattened(image)
+            flat = _flattened(image if size is None else _centre_square(image))
             if channels is not None:
                 flat = flat.convert("L" if channels == 1 else "RGB")
-            pixels = np.asarray(flat if size is None else _square(flat, size), dtype=np.uint8)
+            if size is not None:
+                flat = flat.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)
+            pixels = np.asarray(flat, dtype=np.uint8)
     except BadPictureError:
         raise
     except UnidentifiedImageError:
@@ -90,10 +92,8 @@ def _lacks_colour(image: Image.Image) -> bool:
     return image.mode in _GREY or image.mode.startswith("I")
 
 
-def _square(image: Image.Image, size: int) -> Image.Image:
+def _centre_square(image: Image.Image) -> Image.Image:
+    # Cut out and not given to resize as its box: there the filter reaches beyond the box's edge.
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    box = (left, top, left + side, top + side)
-    if side == size:
-        return image.crop(box)
-    return image.resize((size, size), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+    return image if image.width == image.height else image.crop((left, top, left + side, top + side))

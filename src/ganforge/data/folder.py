@@ -23,7 +23,8 @@ from ganforge.data.cache import Decoded, PictureFile
 from ganforge.data.decode import SUFFIXES, BadPictureError, decode, is_grey
 from ganforge.errors import RequestError
 
-_CHUNK = 64
+_CHUNK = 64  # files that one thread takes at a time
+_CHUNK_BYTES = 2**24  # fewer of them where pictures are large, so that waiting chunks fit in memory
 _PATIENCE = 2.0  # seconds of decoding before a progress bar is worth its flicker
 _Chunk = tuple[list[NDArray[np.uint8]], dict[str, str]]
 _NAMED = 5  # bad files named in the notes; the rest are counted
@@ -154,7 +155,8 @@ class _Job:
     def _in_parallel(self, channels: int) -> Iterator[_Chunk]:
         """Chunks in the order of the files, with a progress bar where a person is watching and waits long."""
         workers = self.workers or os.cpu_count() or 1
-        starts = iter(range(0, len(self.files), _CHUNK))
+        length = max(1, min(_CHUNK, _CHUNK_BYTES // (self.size**2 * channels)))
+        starts = iter(range(0, len(self.files), length))
         pool = ThreadPoolExecutor(workers)
         console = Console(stderr=True)
         columns = (TextColumn("decoding pictures"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -166,20 +168,20 @@ class _Job:
             while True:
                 # A few chunks ahead, so that a slow disk for the cache bounds the memory.
                 for start in itertools.islice(starts, 2 * workers - len(waiting)):
-                    waiting.append(pool.submit(self._chunk, start, channels))
+                    waiting.append(pool.submit(self._chunk, self.files[start : start + length], channels))
                 if not waiting:
                     break
                 yield waiting.popleft().result()
-                bar.advance(task, _CHUNK)
+                bar.advance(task, length)
                 if time.monotonic() > patience:
                     bar.start()
         finally:
             bar.stop()
             pool.shutdown(cancel_futures=True)
 
-    def _chunk(self, start: int, channels: int) -> _Chunk:
+    def _chunk(self, files: list[PictureFile], channels: int) -> _Chunk:
         pixels, bad = [], {}
-        for file in self.files[start : start + _CHUNK]:
+        for file in files:
             try:
                 pixels.append(decode(self.folder / file.name, self.size, channels))
             except BadPictureError as error:

@@ -11,7 +11,7 @@ from ganforge.errors import RequestError
 
 @dataclass(frozen=True)
 class Settings:
-    """The engine's options. The docstrings of the fields are the command line's help."""
+    """How the engine plays; the same for every game."""
 
     rounds: int | None = None
     """Rounds to play, in the phases that do not fix their own number; None: the game's own length."""

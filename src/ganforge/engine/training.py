@@ -22,7 +22,7 @@ from ganforge.engine.settings import FIXED_ON_RESUME, Settings
 from ganforge.engine.trainer import Session, Trainer
 from ganforge.errors import RequestError
 from ganforge.files import write_json
-from ganforge.game import Game, reads
+from ganforge.game import Game, hyper_parameters, reads
 from ganforge.runs import RunFolder, RunRecord, game_name, to_json, versions
 from ganforge.weights import load_weights
 
@@ -49,6 +49,7 @@ def train(
     Raises RequestError for what cannot be done, TrainingError where the game fails, Interrupted after Ctrl-C.
     """
     settings = settings or Settings()
+    resolved = _with_defaults(game, dict(hyper or {}))
     folder = RunFolder(Path(out))
     if isinstance(data, str):
         source = open_source(data, size=size, channels=channels, labels=Labelled in reads(game), workers=workers, strict=strict)
@@ -58,7 +59,7 @@ def train(
     device = choose_device(settings.device)
     record = RunRecord(
         game=game_name(game),
-        hyper=to_json(dict(hyper or {})),
+        hyper=to_json(resolved),
         spec=source.spec,
         data={"source": source.name, "size": size, "channels": channels},
         settings=asdict(settings),
@@ -74,7 +75,7 @@ def train(
 
     with _determinism(settings.deterministic):
         torch.manual_seed(settings.seed)
-        built = game(source.spec, **dict(hyper or {}))
+        built = game(source.spec, **resolved)
         trainer = Trainer(built, Stream(source, kind, seed=settings.seed, device=device), settings, device)
         with _holding(folder):
             if resume:
@@ -87,6 +88,15 @@ def train(
                 Session(trainer, folder, source, report).run()
     load_weights(built, folder.weights)
     return built.eval()
+
+
+def _with_defaults(game: type[Game], hyper: dict[str, Any]) -> dict[str, Any]:
+    """Every hyper-parameter of the game with the value it gets, so that the run's record does not depend on today's defaults."""
+    known = hyper_parameters(game)
+    unknown = next((name for name in hyper if name not in known), None)
+    if unknown is not None:
+        raise RequestError(f"{game_name(game)} has no hyper-parameter {unknown!r}; it has {', '.join(known) or 'none'}")
+    return {name: hyper.get(name, parameter.default) for name, parameter in known.items()}
 
 
 def choose_kind(game: type[Game], source: Source) -> type[Batch]:

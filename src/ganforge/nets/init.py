@@ -30,15 +30,6 @@ def dcgan(network: nn.Module) -> None:
             nn.init.normal_(layer.weight, mean=1, std=0.02)
 
 
-def he(network: nn.Module) -> None:
-    """Hidden layers of a ReLU network He-uniform, the output layer Glorot-uniform, biases 0. He et al., arXiv:1502.01852."""
-    *hidden, output = weighted(network)
-    for layer in hidden:
-        nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
-        _no_bias(layer)
-    fan_average(output)
-
-
 def convolutional(network: nn.Module) -> None:
     """Convolutions with gain sqrt(2), linear layers with 1: the plain networks of igul222/improved_wgan_training."""
     for layer in weighted(network):

@@ -38,7 +38,7 @@ def history(path: Path, records: Sequence[Record]) -> None:
         raise RequestError(f"{path}: none of the {len(records)} records has a round and a finite value; there is no history to draw yet")
     rounds = np.array([float(number) for number, _ in rows])
     panels = _panels(lines)
-    figure, axes = blank(1.0 + 2.3 * len(panels), rows=len(panels))
+    figure, axes = blank(0.7 + 2.4 * len(panels), rows=len(panels))
     for each, (label, members) in zip(axes, panels.items(), strict=True):
         _panel(each, label, rounds, members)
     for each in axes:
@@ -75,10 +75,10 @@ def _panel(axes: Axes, label: str, rounds: Array, members: dict[str, Array]) -> 
         axes.plot(rounds[seen], known, color=colour, linewidth=1.8, label=name, marker="o" if len(known) == 1 else "")
     axes.set_ylim(*((-0.03, 1.03) if label == _SHARES else _calm_limits(np.concatenate(list(members.values())))))
     axes.set_xlim(rounds[0], max(rounds[-1], rounds[0] + 1))
-    axes.set_title(label, loc="left", fontsize=11.5, color=INK)
-    axes.legend(
-        loc="lower right", bbox_to_anchor=(1, 1), ncols=5, frameon=False, fontsize=10.5, labelcolor=INK, handlelength=1.6, borderaxespad=0.1
-    )
+    axes.set_ylabel(label)
+    # Above the panel, where it hides nothing, in as many columns as fit side by side.
+    columns = max(1, int(640 / (60 + 8.5 * max(map(len, members)))))
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1), ncols=columns, frameon=False, fontsize=10.5, labelcolor=INK, handlelength=1.6)
 
 
 def _smoothed(values: Array, reach: int) -> Array:
