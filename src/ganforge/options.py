@@ -83,14 +83,10 @@ def value_after(arguments: list[str], option: str) -> str | None:
 
 def _in_one_line(box: str, arguments: list[str], names: list[str]) -> str:
     """Tyro's framed complaint without its frame and its footer, with the nearest option where one was misspelt."""
-    lines = [re.sub(r"^[│┃|]\s?|\s*[│┃|]$", "", line).strip() for line in box.splitlines()]
-    said = []
-    for line in lines:
-        if line[:1] in "╭╰":
-            continue
-        if line[:3] == "───":
-            break
-        said.append(line)
+    lines = [re.sub(r"^[│]\s?|\s*[│]$", "", line).strip() for line in box.splitlines() if line[:1] not in "╭╰"]
+    sections = re.split(r"\n[─-]{10,}\n", "\n".join(lines))
+    # Where the terminal has no box characters, the title is a section of its own.
+    said = sections[0 if "╭" in box or len(sections) == 1 else 1].split()
     text = " ".join(said).strip() or "the options are wrong"
     text = re.sub(r"^Error parsing [a-z]\S*: ", "", text)
     wrong = re.search(r"^Error parsing (--\S+): .*?(?:invalid literal for int\(\) with base 10|could not convert string to float): (.*)$", text)

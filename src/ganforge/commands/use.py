@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -19,7 +17,7 @@ from ganforge.batches import ImageSpec, images_to_bytes
 from ganforge.capabilities import judge, sampler
 from ganforge.data import Source, open_source
 from ganforge.errors import RequestError
-from ganforge.files import write_json
+from ganforge.files import atomic_write, write_json
 from ganforge.game import Game
 from ganforge.metrics import measure
 from ganforge.options import parse
@@ -114,7 +112,7 @@ def interpolate_command(arguments: list[str], about: str) -> int:
         samples = able.sample(latents).float()
     if not moving:
         if isinstance(RunRecord.read(run.record).spec, ImageSpec):
-            pictures.save(out, pictures.strip(images_to_bytes(samples).cpu().numpy()))
+            _save(out, samples)
         else:
             _portrait(out, samples, game, run)
     else:
@@ -171,6 +169,12 @@ def _portrait(out: Path, samples: Tensor, game: Game, run: RunFolder) -> None:
     pictures.portrait(out, samples, spec, source=source, judge=critic.judge if critic else None)
 
 
+def _save(out: Path, samples: Tensor) -> None:
+    """Pictures side by side."""
+    with atomic_write(out) as temporary:
+        pictures.strip(images_to_bytes(samples).cpu().numpy()).save(temporary)
+
+
 def _animate(out: Path, samples: Tensor, game: Game, run: RunFolder) -> None:
     images = isinstance(RunRecord.read(run.record).spec, ImageSpec)
     with tempfile.TemporaryDirectory() as folder:
@@ -178,7 +182,7 @@ def _animate(out: Path, samples: Tensor, game: Game, run: RunFolder) -> None:
         for number, sample in enumerate(samples):
             frames.append(Path(folder) / f"{number:05d}.png")
             if images:
-                pictures.save(frames[-1], pictures.strip(images_to_bytes(sample[None]).cpu().numpy()))
+                _save(frames[-1], sample[None])
             else:
                 _portrait(frames[-1], sample[None], game, run)
         pictures.animation(frames, out)

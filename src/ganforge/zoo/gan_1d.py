@@ -59,7 +59,7 @@ class GAN1D(Game):
             activation="tanh", optimiser="sgd", lr=0.03, decay=0.95,
         ),
         "minibatch": Preset("with the minibatch layer, as the tutorial's --minibatch", minibatch=True),
-        "tiny": Preset("for tests", data="gaussian", batch_size=8, hidden=2),
+        "tiny": Preset("for tests", data="gaussian", batch_size=8, hidden=2, pretrain=2),
     }  # fmt: skip
 
     def __init__(
