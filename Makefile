@@ -15,7 +15,7 @@ $(VENV)/installed: pyproject.toml $(CONSTRAINTS)
 install: $(VENV)/installed
 
 demo: $(VENV)/installed
-	$(BIN)/ganforge train dcgan --preset digits --data digits --overwrite --out runs/demo
+	$(BIN)/ganforge train dcgan --preset small --overwrite --out runs/demo
 	$(BIN)/ganforge evaluate runs/demo
 
 test: $(VENV)/installed

@@ -80,7 +80,10 @@ def main() -> None:
             if struck:
                 subprocess.run(command(out, arguments, "--resume"), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             same = digest(out) == digest(whole)
-            print(f"kills so far {kills:2d}; resumed from {struck or 'nowhere (it ended first)'}: {'identical' if same else 'DIFFERENT'}", flush=True)
+            print(
+                f"kills so far {kills:2d}; resumed from {struck or 'nowhere (it ended first)'}: {'identical' if same else 'DIFFERENT'}",
+                flush=True,
+            )
             if not same:
                 sys.exit(1)
         print(f"{kills} kills, {kills} identical")

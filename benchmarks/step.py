@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -26,7 +27,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from ganforge import zoo
-from ganforge.batches import Images, images_from_bytes
+from ganforge.batches import Images
 from ganforge.data import Finite, Stream, from_arrays
 from ganforge.engine import Settings, Trainer
 from ganforge.game import Game
@@ -169,8 +170,7 @@ def measure(name: str, repeats: int) -> None:
 
 
 def processor() -> str:
-    with open("/proc/cpuinfo") as file:
-        lines = [line for line in file if line.startswith(("model name", "flags"))]
+    lines = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith(("model name", "flags"))]
     flags = lines[1].split() if len(lines) > 1 else []
     extras = [flag for flag in ("avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
     return f"{lines[0].partition(':')[2].strip()} ({', '.join(extras) or 'no AVX-512'})"

@@ -24,7 +24,13 @@ TINY = "--preset tiny --size 8 --channels 1 --batch-size 8"
 
 
 def start(arguments: str, folder: Path) -> subprocess.Popen[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GANFORGE_CACHE": str(folder / "cache"), "PYTHONWARNINGS": "ignore", "COLUMNS": "100"}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "GANFORGE_CACHE": str(folder / "cache"),
+        "PYTHONWARNINGS": "ignore",
+        "COLUMNS": "100",
+    }
     line = [sys.executable, "-m", "ganforge", *shlex.split(arguments)]
     return subprocess.Popen(line, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -192,7 +198,7 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(tmp_path: Path) -> Non
     wait_for(lambda: (tmp_path / "run/metrics.jsonl").exists() and (tmp_path / "run/metrics.jsonl").stat().st_size, process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert f"ganforge {line} --resume" in err
     (checkpoint,) = (tmp_path / "run/checkpoints").glob("[0-9]*")
     assert torch.load(checkpoint / "trainer.pt", weights_only=True)["round"] == int(checkpoint.name)
@@ -266,17 +272,28 @@ BAD_REQUESTS = [
     ("unknown data", _nothing, "train dcgan --data nowhere", ["nowhere", "digits"]),
     ("points for pictures", _nothing, "train dcgan --data ring", ["ring", "dcgan reads Images", "Points"]),
     ("unknown device", _nothing, "train dcgan --device abacus", ["abacus", "cuda"]),
-    ("bad config", lambda folder: folder.joinpath("c.yaml").write_text("lr: fast"), "train dcgan --config c.yaml", ["c.yaml", "--lr 'fast'"]),
+    (
+        "bad config",
+        lambda folder: folder.joinpath("c.yaml").write_text("lr: fast"),
+        "train dcgan --config c.yaml",
+        ["c.yaml", "--lr 'fast'"],
+    ),
     ("no run", _nothing, "sample nowhere", ["nowhere"]),
     ("run exists", _run_of_another_game, "train gan --data digits --out run", ["holds a run", "--resume", "--overwrite"]),
 ]
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file() and "cache" not in p.parts and p.name != "run.lock"}
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in folder.rglob("*")
+        if p.is_file() and "cache" not in p.parts and p.name != "run.lock"
+    }
 
 
-@pytest.mark.parametrize(("prepare", "line", "says"), [row[1:] for row in BAD_REQUESTS], ids=[row[0].replace(" ", "-") for row in BAD_REQUESTS])
+@pytest.mark.parametrize(
+    ("prepare", "line", "says"), [row[1:] for row in BAD_REQUESTS], ids=[row[0].replace(" ", "-") for row in BAD_REQUESTS]
+)
 def test_a_bad_request_is_one_line_and_leaves_everything_as_it_was(
     prepare: Callable[[Path], object],
     line: str,

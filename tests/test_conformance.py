@@ -274,8 +274,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_good_checkpoint(
             wrap_play(self, poison)
 
     out = tmp_path / "run"
+    settings = Settings(rounds=20, batch_size=variant.batch_size, checkpoint_every="2", log_every=50, sample_every=1000)
     with pytest.raises(TrainingError) as caught:
-        settings = Settings(rounds=20, batch_size=variant.batch_size, checkpoint_every="2", log_every=50, sample_every=1000)
         train(Poisoned, variant.source(), settings, out=out, hyper=variant.hyper)
     players = {"+".join(names) for names in [tuple(variant.build().players())]}
     assert "round 5: the loss of" in str(caught.value)

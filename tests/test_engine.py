@@ -174,7 +174,9 @@ class Growing(Game):
 def test_a_phase_may_have_its_own_picture_size() -> None:
     source = from_arrays(torch.randint(0, 256, (8, 8, 8, 1), dtype=torch.uint8).numpy())
     game = Growing(source.spec)
-    engine = Trainer(game, Stream(source, Images, seed=0, device=torch.device("cpu")), Settings(rounds=1, batch_size=2), torch.device("cpu"))
+    engine = Trainer(
+        game, Stream(source, Images, seed=0, device=torch.device("cpu")), Settings(rounds=1, batch_size=2), torch.device("cpu")
+    )
     engine.play_round()
     engine.play_round()
     assert game.shapes == [(2, 1, 4, 4), (2, 1, 8, 8)]

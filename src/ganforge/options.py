@@ -89,7 +89,9 @@ def _in_one_line(box: str, arguments: list[str], names: list[str]) -> str:
     said = sections[0 if "╭" in box or len(sections) == 1 else 1].split()
     text = " ".join(said).strip() or "the options are wrong"
     text = re.sub(r"^Error parsing [a-z]\S*: ", "", text)
-    wrong = re.search(r"^Error parsing (--\S+): .*?(?:invalid literal for int\(\) with base 10|could not convert string to float): (.*)$", text)
+    wrong = re.search(
+        r"^Error parsing (--\S+): .*?(?:invalid literal for int\(\) with base 10|could not convert string to float): (.*)$", text
+    )
     if wrong:
         return f"{wrong[1]} {wrong[2]}: must be {'a whole number' if 'int()' in text else 'a number'}"
     if text.startswith("Unrecognized options"):

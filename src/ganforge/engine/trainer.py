@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from ganforge.batches import Batch, ImageSpec
+from ganforge.batches import Batch
 from ganforge.data import Source, Stream
 from ganforge.engine.checkpoint import prune, write_checkpoint
 from ganforge.engine.ledger import Ledger, NotFiniteError
@@ -29,7 +29,7 @@ from ganforge.runs import RunFolder
 from ganforge.weights import save_weights
 
 
-class Interrupted(Exception):
+class Interrupted(KeyboardInterrupt):
     """Training stopped as asked, after a checkpoint at `round`."""
 
     def __init__(self, round: int) -> None:
@@ -175,6 +175,7 @@ class Session:
                     self._latest = {**self._latest, **self._read()}
                     self.report.tick(trainer.round, trainer.cursor, phase, self._latest)
                 if self._stop and not last:
+                    self.report.say(f"stopped; round {trainer.round} is saved")
                     finish(self.folder)
                     self.report.status("interrupted", trainer.round, phase)
                     raise Interrupted(trainer.round)
@@ -238,7 +239,7 @@ class Session:
 
     @contextmanager
     def _stopping(self) -> Iterator[None]:
-        """The first Ctrl-C (or SIGTERM) ends the round and saves; the second ends at once. Elsewhere than in the main thread: no handler."""
+        """The first Ctrl-C (or SIGTERM) ends the round and saves, the second ends at once; nothing outside the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -246,8 +247,8 @@ class Session:
         def ask(_number: int, _frame: FrameType | None) -> None:
             if self._stop:
                 raise KeyboardInterrupt
+            # Nothing is printed here: the signal may have come in the middle of printing.
             self._stop = True
-            self.report.say("stopping after this round; once more to stop at once")
 
         before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -27,7 +29,7 @@ def path_between(latents: Tensor, steps: int, spherical: bool = False, closed: b
         raise RequestError(f"{len(latents)} seeds and {steps} steps: a path needs at least two seeds and one step")
     ends = torch.cat([latents, latents[:1]]) if closed else latents
     mix = _slerp if spherical else torch.lerp
-    parts = [mix(a, b, torch.tensor(i / steps, device=a.device)) for a, b in zip(ends, ends[1:], strict=False) for i in range(steps)]
+    parts = [mix(a, b, torch.tensor(i / steps, device=a.device)) for a, b in pairwise(ends) for i in range(steps)]
     return torch.stack(parts if closed else [*parts, ends[-1]])
 
 

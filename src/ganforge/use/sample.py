@@ -24,10 +24,8 @@ def draw(game: Samples, n: int, chunk: int = 256) -> Tensor:
 
 def save_each(samples: Tensor, folder: Path, prefix: str, force: bool = False) -> list[Path]:
     """Single files: a PNG per picture, or one .npy of all points. What is there is overwritten only with `force`."""
-    if samples.ndim != 4:
-        paths = [folder / f"{prefix}.npy"]
-    else:
-        paths = [folder / f"{prefix}_{number:05d}.png" for number in range(len(samples))]
+    pictures = [folder / f"{prefix}_{number:05d}.png" for number in range(len(samples))]
+    paths = pictures if samples.ndim == 4 else [folder / f"{prefix}.npy"]
     taken = next((path for path in paths if path.exists()), None)
     if taken is not None and not force:
         raise RequestError(f"{taken} exists; give another folder, or --force")

@@ -45,7 +45,9 @@ def find(name: str) -> type[Game]:
     entry = catalogue().get(name)
     if entry is None:
         near = difflib.get_close_matches(name, catalogue(), n=1, cutoff=0.5)
-        raise RequestError(f"game {name!r} is unknown; " + (f"did you mean {near[0]!r}?" if near else f"the games are {', '.join(catalogue())}"))
+        raise RequestError(
+            f"game {name!r} is unknown; " + (f"did you mean {near[0]!r}?" if near else f"the games are {', '.join(catalogue())}")
+        )
     game: type[Game] = getattr(import_module(entry.module), entry.cls)
     return game
 
