@@ -32,7 +32,7 @@ class CurveGAN(Game):
         saturating: whether the generator plays the minimax game itself; otherwise it maximises log D(G(z)).
         simultaneous: whether both step at once; otherwise the generator answers the discriminator that has just moved.
         lr: the learning rate of both players.
-        betas: Adam's.
+        betas: how slowly Adam forgets the gradients and their squares.
     """
 
     rounds = 2000

@@ -45,8 +45,8 @@ class GAN(Game):
         point_units: the width of all hidden layers where the data are points.
         optimiser: what both players step with.
         lr: the learning rate.
-        momentum: of sgd.
-        betas: of adam.
+        momentum: the share of its last step that SGD repeats.
+        betas: how slowly Adam forgets the gradients and their squares.
         decay: what divides the learning rate after every round.
     """
 

@@ -42,7 +42,7 @@ class GAN1D(Game):
         stratified: whether the z of a batch are an even grid, each moved by U[0, 0.01), or independent.
         optimiser: what both players step with.
         lr: the learning rate.
-        betas: of adam.
+        betas: how slowly Adam forgets the gradients and their squares.
         decay: what the learning rate is multiplied by every 150 rounds.
         pretrain: the rounds for which the discriminator is first fitted to the density; then optimisers and rates start anew.
         mean: of the normal density to which it is fitted.

@@ -43,7 +43,7 @@ class WGANGP(Game):
         penalty: lambda, the weight of the gradient penalty.
         generator_batch: the generator's batch, as a multiple of the critic's.
         lr: the learning rate of both players.
-        betas: Adam's.
+        betas: how slowly Adam forgets the gradients and their squares.
         lr_end: the round at which the learning rate has fallen, linearly, to 0; 0 for a constant rate.
         ema: the decay of the averaged generator that samples after training; 0 for none.
     """

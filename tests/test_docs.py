@@ -1,0 +1,190 @@
+"""The pages and the code cannot part: lines shown are the files' lines, commands shown are parsed, numbers of parameters are counted."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ganforge import zoo
+from ganforge.cli import COMMANDS
+from ganforge.commands.catalogue import InfoOptions, ListOptions
+from ganforge.commands.data import DataOptions
+from ganforge.commands.game_options import parse_with_game, spec_for
+from ganforge.commands.train import TrainOptions
+from ganforge.commands.use import EvaluateOptions, InterpolateOptions, SampleOptions
+from ganforge.data import BUNDLED
+from ganforge.errors import RequestError
+from ganforge.options import parse
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+WITH_GAME: dict[str, type[Any]] = {"train": TrainOptions, "info": InfoOptions}
+# Of a SOURCE or a RUN, which come first, only the words after them are options.
+OTHERS: dict[str, tuple[type[Any], int]] = {
+    "list": (ListOptions, 0),
+    "data": (DataOptions, 1),
+    "sample": (SampleOptions, 1),
+    "interpolate": (InterpolateOptions, 1),
+    "evaluate": (EvaluateOptions, 1),
+}
+
+
+def read(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def shown(text: str) -> Iterator[tuple[str, str]]:
+    """(file, lines) of each python block that says which file of src/ganforge it is from."""
+    for match in re.finditer(r"^<!-- from (\S+) -->\n+```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        yield match[1], match[2]
+
+
+def holds(whole: str, part: str) -> bool:
+    """Whether the lines of `part` stand together in `whole`, whatever the indentation that they have in common."""
+    wanted = textwrap.dedent(part).rstrip("\n").split("\n")
+    lines = whole.split("\n")
+    starts = range(len(lines) - len(wanted) + 1)
+    return any(textwrap.dedent("\n".join(lines[i : i + len(wanted)])).split("\n") == wanted for i in starts)
+
+
+def commands(text: str) -> list[list[str]]:
+    """The words of every `$ ganforge ...` line of the console blocks, lines that end in a backslash joined."""
+    blocks = re.findall(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").split("\n")]
+    return [shlex.split(line.removeprefix("$ ganforge "), comments=True) for line in lines if line.startswith("$ ganforge ")]
+
+
+def check(words: list[str]) -> None:
+    """RequestError where the words name a command, a game, an option, a preset or a bundled source that there is not."""
+    command, rest = words[0], words[1:]
+    if command not in COMMANDS:
+        raise RequestError(f"command {command!r} is unknown")
+    sources = [value for option, value in zip(rest, rest[1:], strict=False) if option == "--data"]
+    if command in WITH_GAME:
+        parse_with_game(WITH_GAME[command], zoo.find(rest[0]), rest[1:], command, "")
+    else:
+        options, named = OTHERS[command]
+        if len(rest) < named or any(word.startswith("-") for word in rest[:named]):
+            raise RequestError(f"{command}: names no run or source")
+        parse(options, rest[named:], command)
+        sources += rest[:1] if command == "data" else []
+    for source in sources:
+        # What has a slash or a dot is a path of the reader's.
+        if source not in BUNDLED and not re.search(r"[/.]", source):
+            raise RequestError(f"source {source!r} is unknown")
+
+
+def players(words: list[str]) -> dict[str, int]:
+    """The parameters of each player for the words after `ganforge info`, without memory for any."""
+    game = zoo.find(words[0])
+    options, hyper = parse_with_game(InfoOptions, game, words[1:], "info", "")
+    spec = spec_for(game, options.data, options.size, options.channels)
+    with torch.device("meta"):
+        built = game(spec, **hyper)
+    return {name: sum(p.numel() for p in player.parameters()) for name, player in built.players().items()}
+
+
+def prose(text: str) -> str:
+    """The text without code and formulas."""
+    return re.sub(r"^```.*?^```$|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_lines_shown_are_the_lines_of_the_file(page: Path) -> None:
+    for file, lines in shown(read(page)):
+        assert holds(read(ROOT / "src" / "ganforge" / file), lines), f"{file} has no such lines any more:\n{lines}"
+
+
+@pytest.mark.parametrize("name", zoo.catalogue())
+def test_a_games_page_shows_the_whole_of_its_play(name: str) -> None:
+    module = zoo.catalogue()[name].module.removeprefix("ganforge.").replace(".", "/") + ".py"
+    source = read(ROOT / "src" / "ganforge" / module)
+    play = re.search(r"^    def play\(.*?\n(?=\n    def |\Z)", source, re.MULTILINE | re.DOTALL)
+    assert play
+    assert any(file == module and holds(lines, play[0]) for file, lines in shown(read(ROOT / "docs" / "games" / f"{name}.md")))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_shown_are_commands(page: Path) -> None:
+    for words in commands(read(page)):
+        check(words)
+
+
+@pytest.mark.parametrize("name", zoo.catalogue())
+def test_a_games_page_says_the_numbers_of_parameters_that_info_prints(name: str) -> None:
+    text = read(ROOT / "docs" / "games" / f"{name}.md")
+    asked = [words[1:] for words in commands(text) if words[:2] == ["info", name]]
+    assert asked, f"show a line: $ ganforge info {name}"
+    for words in asked:
+        for player, count in players(words).items():
+            assert f"{count:,}" in text, f"ganforge info {shlex.join(words)}: the {player} has {count:,} parameters"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(read(page))):
+        if "://" not in target and not target.startswith("#"):
+            assert (page.parent / target.partition("#")[0]).exists(), f"{name_of(page)} links to {target}"
+
+
+def test_the_guide_lists_the_conformance_suite() -> None:
+    proven = re.findall(r"^def (test_\w+)", read(ROOT / "tests" / "test_conformance.py"), re.MULTILINE)
+    assert re.findall(r"^- `(test_\w+)`", read(ROOT / "CONTRIBUTING.md"), re.MULTILINE) == proven
+
+
+@pytest.mark.parametrize(
+    ("part", "same"),
+    [
+        ("for a in b:\n    yield a\n", True),
+        ("        for a in b:\n            yield a\n", True),
+        ("    yield a\n", True),
+        ("for a in b:\n  yield a\n", False),
+        ("for a in b:\n    yield b\n", False),
+        ("for a in b:\n\n    yield a\n", False),
+    ],
+)
+def test_a_line_that_differs_is_seen(part: str, same: bool) -> None:
+    assert holds("def f():\n    for a in b:\n        yield a\n", part) is same
+
+
+def test_a_marked_block_is_found() -> None:
+    page = "text\n\n<!-- from zoo/x.py -->\n```python\na = 1\n```\n\n```python\nb = 2\n```\n"
+    assert list(shown(page)) == [("zoo/x.py", "a = 1\n")]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "trian dcgan",
+        "train dcgam",
+        "train dcgan --widht 4",
+        "train dcgan --width four",
+        "train dcgan --preset lsun",
+        "train dcgan --data digit",
+        "info dcgan --rounds 5",
+        "data digits --width 3",
+        "sample --n 4",
+        "sample runs/a --m 4",
+        "evaluate runs/a --data nowhere",
+    ],
+)
+def test_a_command_that_is_wrong_is_seen(line: str) -> None:
+    (words,) = commands(f"```console\n$ ganforge {line}\n```\n")
+    with pytest.raises(RequestError):
+        check(words)
+
+
+def test_commands_are_read_from_console_blocks_without_their_comments_and_continuations() -> None:
+    page = "```console\n$ ganforge train gan \\\n    --lr 0.1  # slow\nsaid\n$ ls\n```\n```\n$ ganforge nothing\n```\n"
+    assert commands(page) == [["train", "gan", "--lr", "0.1"]]
