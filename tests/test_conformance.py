@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, cast
 
@@ -254,6 +254,7 @@ def test_bf16_trains_to_finite_losses(variant: Variant) -> None:
 @every_variant
 def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_good_checkpoint(variant: Variant, tmp_path: Path) -> None:
     class Poisoned(variant.cls):  # type: ignore[misc, name-defined]
+        @wraps(variant.cls.__init__)
         def __init__(self, data: Any, **hyper: Any) -> None:
             super().__init__(data, **hyper)
             self.played = 0

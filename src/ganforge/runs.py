@@ -58,7 +58,7 @@ class RunRecord:
             raise RequestError(
                 f"the run's game {self.game} is not in the zoo; give its class, e.g. ganforge.load(run, {self.game.split('.')[-1]})"
             )
-        return (game or zoo.find(self.game))(self.spec, **from_json(self.hyper))
+        return build(game or zoo.find(self.game), self.spec, from_json(self.hyper))
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,21 @@ class RunFolder:
     def holds_run(self) -> bool:
         """Whether a run was begun here."""
         return self.record.exists()
+
+
+def build(game: type[Game], spec: Spec, hyper: dict[str, Any]) -> Game:
+    """The game with its players' optimisers tried once, so that a learning rate or a width that torch refuses is a wrong request."""
+    try:
+        built = game(spec, **hyper)
+        for name, player in built.players().items():
+            if not sum(parameter.numel() for parameter in player.parameters()):
+                raise RequestError(f"{game_name(game)}: the {name} has no parameters with {hyper}; give it some width")
+            player.optimiser(player.parameters())
+    except RequestError:
+        raise
+    except (ValueError, TypeError, RuntimeError, ZeroDivisionError) as error:
+        raise RequestError(f"{game_name(game)} cannot be built for {spec} with {hyper}: {' '.join(str(error).split())}") from error
+    return built
 
 
 def game_name(game: type[Game]) -> str:

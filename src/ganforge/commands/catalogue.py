@@ -99,7 +99,7 @@ def _tell(name: str, game: type[Game], options: InfoOptions, hyper: dict[str, An
     game_options = import_module("ganforge.commands.game_options")
     entry = zoo.catalogue()[name]
     spec = game_options.spec_for(game, options.data, options.size, options.channels)
-    built = game(spec, **hyper)
+    built = import_module("ganforge.runs").build(game, spec, hyper)
     helps = game_options.help_of(game)
     defaults = {key: parameter.default for key, parameter in inspect.signature(game).parameters.items() if key in helps or key in hyper}
     return {

@@ -23,7 +23,7 @@ from ganforge.engine.trainer import Session, Trainer
 from ganforge.errors import RequestError
 from ganforge.files import write_json
 from ganforge.game import Game, hyper_parameters, reads
-from ganforge.runs import RunFolder, RunRecord, game_name, to_json, versions
+from ganforge.runs import RunFolder, RunRecord, build, game_name, to_json, versions
 from ganforge.weights import load_weights
 
 
@@ -75,7 +75,7 @@ def train(
 
     with _determinism(settings.deterministic):
         torch.manual_seed(settings.seed)
-        built = game(source.spec, **resolved)
+        built = build(game, source.spec, resolved)
         trainer = Trainer(built, Stream(source, kind, seed=settings.seed, device=device), settings, device)
         with _holding(folder):
             if resume:

@@ -59,6 +59,10 @@ class GAN1D(Game):
             activation="tanh", optimiser="sgd", lr=0.03, decay=0.95,
         ),
         "minibatch": Preset("with the minibatch layer, as the tutorial's --minibatch", minibatch=True),
+        "reliable": Preset(
+            "five small changes, of which none may be left out: see the page",
+            batch_size=64, hidden=16, init="torch", noise_range=1.0, betas=(0.5, 0.999),
+        ),
         "tiny": Preset("for tests", data="gaussian", batch_size=8, hidden=2, pretrain=2),
     }  # fmt: skip
 
