@@ -102,7 +102,8 @@ def main() -> None:
             if not names:
                 names = list(results[0][0])
                 print(f"| setting | rounds | seconds | {' | '.join(names)} |\n|---|---|---|{'---|' * len(names)}")
-            rounds, seconds = (statistics.median(result[i] for result in results) for i in (1, 2))
+            rounds = statistics.median(result[1] for result in results)
+            seconds = statistics.median(result[2] for result in results)
             cells = [", ".join(f"{scores[name]:.3g}" for scores, _, _ in results) for name in names]
             print(f"| {label} | {rounds:,.0f} | {seconds:.0f} | {' | '.join(cells)} |", flush=True)
 

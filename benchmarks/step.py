@@ -42,7 +42,7 @@ CASES: dict[str, dict[str, Any]] = {
 Precision = Literal["fp32", "bf16"]
 
 
-def judges(game: Game) -> tuple[nn.Module, nn.Module, int, Callable[..., Any], Callable[..., Any], float]:
+def judges(game: Any) -> tuple[nn.Module, nn.Module, int, Callable[..., Any], Callable[..., Any], float]:
     """The discriminator or critic, the generator, steps of the first per round, both losses, the penalty's weight (0: none)."""
     if hasattr(game, "critic"):
         return game.critic, game.generator, game.n_critic, wasserstein.critic, wasserstein.generator, game.penalty

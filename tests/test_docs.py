@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import textwrap
@@ -67,10 +68,10 @@ def commands(text: str) -> list[list[str]]:
 
 def check(words: list[str]) -> None:
     """RequestError where the words name a command, a game, an option, a preset or a bundled source that there is not."""
-    command, rest = words[0], words[1:]
+    command, rest = words[0], [word for word in words[1:] if word not in ("-h", "--help")]
     if command not in COMMANDS:
         raise RequestError(f"command {command!r} is unknown")
-    sources = [value for option, value in zip(rest, rest[1:], strict=False) if option == "--data"]
+    sources = [value for option, value in itertools.pairwise(rest) if option == "--data"]
     if command in WITH_GAME:
         parse_with_game(WITH_GAME[command], zoo.find(rest[0]), rest[1:], command, "")
     else:
@@ -129,6 +130,12 @@ def test_a_games_page_says_the_numbers_of_parameters_that_info_prints(name: str)
     for words in asked:
         for player, count in players(words).items():
             assert f"{count:,}" in text, f"ganforge info {shlex.join(words)}: the {player} has {count:,} parameters"
+
+
+@pytest.mark.parametrize("name", zoo.catalogue())
+def test_a_games_page_lists_its_presets(name: str) -> None:
+    text = read(ROOT / "docs" / "games" / f"{name}.md")
+    assert [preset for preset in zoo.catalogue()[name].presets if f"`{preset}`" not in text] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,17 @@ from ganforge.data import Finite, Stream, from_arrays
 from ganforge.engine import Settings, Trainer, train
 from ganforge.engine.ledger import Ledger, NotFiniteError
 from ganforge.errors import RequestError, TrainingError
-from ganforge.game import Game, Move, Phase, Player, hyper_parameters, reads, register
+from ganforge.game import Game, Move, Phase, Player, Seen, hyper_parameters, reads, register
 from ganforge.runs import RunFolder, RunRecord
 from ganforge.use.load import load
 
 descent = partial(torch.optim.SGD, lr=0.1)
+
+
+class Number(nn.Module):
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.v = nn.Parameter(torch.tensor(value))
 
 
 class TwoNumbers(Game):
@@ -32,9 +38,10 @@ class TwoNumbers(Game):
 
     def __init__(self, data: PointSpec, *, together: bool = False, ema: float = 0.0) -> None:
         super().__init__()
-        self.a = nn.ParameterDict({"v": nn.Parameter(torch.tensor(0.5))})
-        self.b = nn.ParameterDict({"v": nn.Parameter(torch.tensor(0.25))})
+        self.a = Number(0.5)
+        self.b = Number(0.25)
         self.together, self.ema = together, ema
+        self.total: Tensor
         self.register_buffer("total", torch.zeros(()))
         self.told: list[Any] = []
 
@@ -42,10 +49,10 @@ class TwoNumbers(Game):
         return {"a": Player(self.a, descent, ema=self.ema), "b": Player(self.b, descent)}
 
     def losses(self) -> tuple[Tensor, Tensor]:
-        a, b = self.a["v"], self.b["v"]
+        a, b = self.a.v, self.b.v
         return (a - 1) ** 2 + a * b, (b + a) ** 2
 
-    def play(self, batches: Iterator[Points]) -> Iterator[Move]:
+    def play(self, batches: Iterator[Points]) -> Generator[Move, Seen, None]:
         x = next(batches).x
         if self.together:
             loss_a, loss_b = self.losses()
@@ -70,8 +77,8 @@ def test_moves_in_turn_see_each_other_and_moves_together_do_not() -> None:
     for together, b in ((False, 0.25 - 0.2 * (0.25 + 0.575)), (True, 0.25 - 0.2 * (0.25 + 0.5))):
         game = TwoNumbers(PointSpec(1), together=together)
         trainer(game).play_round()
-        torch.testing.assert_close(game.a["v"].detach(), torch.tensor(0.575))
-        torch.testing.assert_close(game.b["v"].detach(), torch.tensor(b))
+        torch.testing.assert_close(game.a.v.detach(), torch.tensor(0.575))
+        torch.testing.assert_close(game.b.v.detach(), torch.tensor(b))
 
 
 def test_what_was_seen_is_the_mean_over_accumulated_rounds_and_the_state_after_the_last_yield_changes_once() -> None:
@@ -88,11 +95,11 @@ def test_accumulation_gives_the_gradient_of_the_mean() -> None:
     one, four = TwoNumbers(PointSpec(1)), TwoNumbers(PointSpec(1))
     trainer(one).play_round()
     trainer(four, accumulate=4).play_round()
-    torch.testing.assert_close(one.a["v"], four.a["v"])
+    torch.testing.assert_close(one.a.v, four.a.v)
 
 
 class Shared(Game):
-    """One player under two names: their common parameter must be pulled once."""
+    """Two players who descend one loss."""
 
     def __init__(self, data: PointSpec) -> None:
         super().__init__()
@@ -129,7 +136,7 @@ class Phased(TwoNumbers):
         self.seen_rounds.append(("warm", self.round, len(next(batches))))
         yield Move("a", self.losses()[0])
 
-    def play(self, batches: Iterator[Points]) -> Iterator[Move]:
+    def play(self, batches: Iterator[Points]) -> Generator[Move, Seen, None]:
         self.seen_rounds.append(("play", self.round, len(next(batches))))
         yield Move("a", self.losses()[0])
         yield Move("b", self.losses()[1])
@@ -144,7 +151,7 @@ def test_phases_have_their_own_rounds_batches_and_clock_and_may_begin_with_fresh
         engine.play_round()
         optimiser = engine.seats["a"].optimiser
         rates.append(optimiser.param_groups[0]["lr"])
-        steps.append(int(optimiser.state[game.a["v"]]["step"]))
+        steps.append(int(optimiser.state[game.a.v]["step"]))
     assert game.seen_rounds == [("warm", 0, 4), ("warm", 1, 4), ("warm", 2, 4), ("play", 0, 2), ("play", 1, 2)]
     assert rates == pytest.approx([0.1, 0.1, 0.05, 0.1, 0.1])
     assert steps == [1, 2, 3, 1, 2]
@@ -189,13 +196,13 @@ def test_averaged_weights_follow_the_formula_and_leave_the_live_ones_alone() -> 
     for step in range(1, 41):
         engine.play_round()
         decay = min(0.9, (1 + step) / (10 + step))
-        expected = decay * expected + (1 - decay) * float(game.a["v"].detach())
-    live = float(game.a["v"].detach())
+        expected = decay * expected + (1 - decay) * float(game.a.v.detach())
+    live = float(game.a.v.detach())
     with engine.at_rest():
-        assert float(game.a["v"].detach()) == pytest.approx(expected, rel=1e-5)
-        assert float(game.a["v"].detach()) != live
+        assert float(game.a.v.detach()) == pytest.approx(expected, rel=1e-5)
+        assert float(game.a.v.detach()) != live
         assert not game.training
-    assert float(game.a["v"].detach()) == live
+    assert float(game.a.v.detach()) == live
     assert game.training
 
 
@@ -223,6 +230,8 @@ def test_schedules_have_the_values_of_their_formulas() -> None:
 
 def test_a_learning_rate_may_depend_on_the_data_through_a_buffer() -> None:
     class Plateau(TwoNumbers):
+        factor: Tensor
+
         def players(self) -> dict[str, Player]:
             self.register_buffer("factor", torch.tensor(0.5))
             return {"a": Player(self.a, descent, schedule=lambda _round: self.factor), "b": Player(self.b, descent)}
@@ -242,10 +251,10 @@ BROKEN = {
 @pytest.mark.parametrize("complaint", BROKEN)
 def test_a_game_that_breaks_a_rule_is_told_which(complaint: str) -> None:
     class Broken(TwoNumbers):
-        def play(self, batches: Iterator[Points]) -> Iterator[Move]:
+        def play(self, batches: Iterator[Points]) -> Generator[Move, Seen, None]:
             yield from BROKEN[complaint](self)
 
-    with pytest.raises(TrainingError, match="round 0: ") as caught:
+    with pytest.raises(TrainingError, match="round 1: ") as caught:
         trainer(Broken(PointSpec(1))).play_round()
     assert complaint in str(caught.value)
 
@@ -254,7 +263,7 @@ def test_accumulated_rounds_that_part_ways_are_refused() -> None:
     class Parting(TwoNumbers):
         count = 0
 
-        def play(self, batches: Iterator[Points]) -> Iterator[Move]:
+        def play(self, batches: Iterator[Points]) -> Generator[Move, Seen, None]:
             next(batches)
             Parting.count += 1
             yield Move("a" if Parting.count % 2 else "b", self.losses()[Parting.count % 2 - 1])

@@ -19,10 +19,10 @@ from ganforge.batches import Batch
 from ganforge.errors import RequestError, TrainingError
 
 Seen = Mapping[str, Tensor]
-"""What `yield` gives back to `play`: the averages, over ranks and accumulated rounds, of the values that the move named."""
+"""What `yield` gives back to `play`: the averages, over accumulated rounds, of the values that the move named."""
 
 Schedule = Callable[[int], float | Tensor]
-"""From a round's number in its phase to the factor on the learning rate (a buffer of the game serves where it depends on data)."""
+"""From a round's number in its phase to the factor on the learning rate (where it depends on data, a buffer, read each round)."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,13 @@ class Player:
     ema: float = 0.0
     clip: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.module, nn.Module):
+            object.__setattr__(self, "module", tuple(self.module))
+
     def parameters(self) -> list[nn.Parameter]:
         """The parameters that this player moves, each once."""
-        return list(self.module.parameters() if isinstance(self.module, nn.Module) else self.module)
+        return list(dict.fromkeys(self.module.parameters() if isinstance(self.module, nn.Module) else self.module))
 
 
 class Move:
@@ -110,7 +114,7 @@ class Game(nn.Module):
     source: ClassVar[str] = "digits"
     """The data that show the game best, where `--data` says nothing."""
     presets: ClassVar[dict[str, Preset]] = {}
-    """Other published settings, by name; `tiny`, where given, is small enough to test in a blink."""
+    """Other settings, by name. `tiny` makes widths and lengths small enough to test in a blink; the games of the zoo must have it."""
     couples_samples: bool = False
     """True where a sample's loss depends on its batch through more than batch normalisation: K accumulated batches are not one."""
 

@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,7 +35,7 @@ def parse(options: type[T], arguments: list[str], command: str, about: str = "")
 def names_of(options: type) -> list[str]:
     """All option names of a dataclass, with those of nested ones."""
     names: list[str] = []
-    for entry in fields(options):  # type: ignore[arg-type]
+    for entry in fields(options):
         inner = entry.default_factory if is_dataclass(entry.default_factory) else None
         names += names_of(inner) if isinstance(inner, type) else [entry.name]
     return names
@@ -73,7 +74,7 @@ def read_config(path: Path, options: type, command: str) -> list[str]:
 def value_after(arguments: list[str], option: str) -> str | None:
     """The value of `--option VALUE` or `--option=VALUE`, the last one given, read before everything else is."""
     found = None
-    for here, after in zip(arguments, [*arguments[1:], ""], strict=True):
+    for here, after in pairwise([*arguments, ""]):
         if here == option:
             found = after
         elif here.startswith(option + "="):

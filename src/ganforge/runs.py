@@ -14,13 +14,15 @@ import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ganforge import zoo
 from ganforge.batches import Spec, spec_from_json, spec_to_json
 from ganforge.errors import RequestError
 from ganforge.files import write_json
 from ganforge.game import Game, registered_name
+
+G = TypeVar("G", bound=Game)
 
 
 @dataclass
@@ -108,7 +110,7 @@ class RunFolder:
 
     def samples(self) -> list[Path]:
         """All such pictures, in the order of rounds."""
-        return sorted((self.path / "samples").glob("[0-9]*.png"))
+        return sorted((self.path / "samples").glob("[0-9]*.png"), key=_round_of)
 
     def checkpoint(self, round: int) -> Path:
         """The folder of this round's checkpoint."""
@@ -116,7 +118,7 @@ class RunFolder:
 
     def checkpoints(self) -> list[Path]:
         """All whole checkpoints, the newest last."""
-        return sorted(path for path in (self.path / "checkpoints").glob("[0-9]*") if path.is_dir())
+        return sorted((path for path in (self.path / "checkpoints").glob("[0-9]*") if path.is_dir()), key=_round_of)
 
     def metric_rows(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl; a last line torn by a kill is left out."""
@@ -135,10 +137,15 @@ class RunFolder:
         return self.record.exists()
 
 
-def build(game: type[Game], spec: Spec, hyper: dict[str, Any]) -> Game:
+def _round_of(path: Path) -> int:
+    """By number: from a million rounds on the names have seven digits."""
+    return int(path.stem)
+
+
+def build(game: type[G], spec: Spec, hyper: dict[str, Any]) -> G:
     """The game with its players' optimisers tried once, so that a learning rate or a width that torch refuses is a wrong request."""
     try:
-        built = game(spec, **hyper)
+        built: G = game(spec, **hyper)
         for name, player in built.players().items():
             if not sum(parameter.numel() for parameter in player.parameters()):
                 raise RequestError(f"{game_name(game)}: the {name} has no parameters with {hyper}; give it some width")

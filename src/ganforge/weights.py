@@ -23,9 +23,7 @@ def save_weights(module: nn.Module, path: Path) -> None:
 def load_weights(module: nn.Module, path: Path) -> None:
     """Reads what `save_weights` wrote; RequestError where the file is missing, broken or of another game."""
     try:
-        state = load_file(path)
-        shared = {name: tensor for name, tensor in module.state_dict().items() if name not in state}
-        module.load_state_dict({**shared, **state})
+        module.load_state_dict(load_file(path))
     except FileNotFoundError:
         raise RequestError(f"{path}: missing; the run has not come to its first checkpoint") from None
     except (SafetensorError, OSError) as error:

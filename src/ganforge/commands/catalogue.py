@@ -101,6 +101,7 @@ def _tell(name: str, game: type[Game], options: InfoOptions, hyper: dict[str, An
     spec = game_options.spec_for(game, options.data, options.size, options.channels)
     built = import_module("ganforge.runs").build(game, spec, hyper)
     helps = game_options.help_of(game)
+    chosen = game.presets[options.preset].options if options.preset else {}
     defaults = {key: parameter.default for key, parameter in inspect.signature(game).parameters.items() if key in helps or key in hyper}
     return {
         "name": name,
@@ -110,8 +111,8 @@ def _tell(name: str, game: type[Game], options: InfoOptions, hyper: dict[str, An
         "data": str(spec),
         "players": {player: sum(p.numel() for p in seat.parameters()) for player, seat in built.players().items()},
         "phases": [phase.name for phase in built.phases()],
-        "rounds": built.rounds,
-        "batch_size": built.batch_size,
+        "rounds": chosen.get("rounds", built.rounds),
+        "batch_size": chosen.get("batch_size", built.batch_size),
         "hyper_parameters": {
             key: {"default": defaults.get(key), "value": value, "help": helps.get(key, "")} for key, value in hyper.items()
         },

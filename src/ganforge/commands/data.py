@@ -55,7 +55,7 @@ def data_command(arguments: list[str], about: str) -> int:
         return 0
     console = Console(highlight=False, markup=False)
     for key, value in told.items():
-        if value not in (None, [], {}) and key != "spec_json":
+        if value not in (None, [], {}) and key != "spec":
             shown = ", ".join(map(str, value)) if isinstance(value, list) else value
             console.print(f"{key.replace('_', ' '):14} {shown}", soft_wrap=True)
     return 0

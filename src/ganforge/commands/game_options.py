@@ -55,7 +55,7 @@ def parse_with_game(
     config = value_after(arguments, "--config")
     if config is not None and config != "None":
         before += read_config(Path(config), both, command)
-    parsed = parse(both, before + arguments, command, about)
+    parsed: Any = parse(both, before + arguments, command, about)
     return parsed.common, {name: getattr(parsed.game, name) for name in names_of(own)}
 
 

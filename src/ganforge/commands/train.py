@@ -13,8 +13,7 @@ from ganforge.commands.catalogue import named_first
 from ganforge.commands.game_options import parse_with_game
 from ganforge.engine import Interrupted, Settings, train
 from ganforge.errors import RequestError
-from ganforge.game import Game
-from ganforge.options import parse, value_after
+from ganforge.options import parse
 from ganforge.runs import RunFolder, RunRecord
 
 
@@ -52,9 +51,11 @@ def train_command(arguments: list[str], about: str) -> int:
         parse(TrainOptions, rest, "train GAME", f"{about}. Games: {', '.join(zoo.catalogue())}")
         return 0
     game = zoo.find(name)
-    stored = _stored(rest, name, game)
-    options, hyper = parse_with_game(TrainOptions, game, rest, f"train {name}", about, stored)
-    folder = RunFolder(_out(options.out, name, options.data or game.source))
+    options, hyper = parse_with_game(TrainOptions, game, rest, f"train {name}", about)
+    folder = RunFolder(Path(options.out) if options.out else Path("runs") / f"{name}-{Path(options.data or game.source).stem}")
+    if options.resume:
+        # Once more, upon what the run was begun with, so that `--resume` alone goes on as begun.
+        options, hyper = parse_with_game(TrainOptions, game, rest, f"train {name}", about, _stored(folder, name))
     command = shlex.join(["ganforge", "train", *arguments])
     try:
         train(
@@ -79,19 +80,13 @@ def train_command(arguments: list[str], about: str) -> int:
     return 0
 
 
-def _out(out: str | None, name: str, data: str) -> Path:
-    return Path(out) if out else Path("runs") / f"{name}-{Path(data).stem}"
-
-
-def _stored(arguments: list[str], name: str, game: type[Game]) -> dict[str, Any]:
-    """The options of the run to be resumed, so that `--resume` alone goes on as begun."""
-    if "--resume" not in arguments:
-        return {}
-    record = RunRecord.read(RunFolder(_out(value_after(arguments, "--out"), name, value_after(arguments, "--data") or game.source)).record)
+def _stored(folder: RunFolder, name: str) -> dict[str, Any]:
+    """The options that a run was begun with."""
+    record = RunRecord.read(folder.record)
     if record.game != name:
-        raise RequestError(f"the folder holds a run of {record.game}, not of {name}; give another --out")
-    data = record.data["source"]
-    return {"data": data, "size": record.data["size"], "channels": record.data["channels"], **record.settings, **record.hyper}
+        raise RequestError(f"{folder.path}: holds a run of {record.game}, not of {name}; give another --out")
+    data = {"data": record.data["source"], "size": record.data["size"], "channels": record.data["channels"]}
+    return {**data, **record.settings, **record.hyper}
 
 
 def _print_where(folder: RunFolder) -> None:

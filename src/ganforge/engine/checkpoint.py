@@ -19,6 +19,8 @@ from ganforge.weights import load_weights, save_weights
 def write_checkpoint(path: Path, game: nn.Module, trainer: dict[str, Any]) -> None:
     """Writes `path`/ with the live weights and the trainer's state; a kill leaves no `path` or a whole one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # A killed process may have left one behind; in a container even its number comes again.
+    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
         save_weights(game, temporary / "game.safetensors")

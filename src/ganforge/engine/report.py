@@ -48,7 +48,7 @@ class Report:
         self._task: TaskID = self._progress.add_task("", total=rounds, completed=start, speed="", left="", values="")
         self._drop_rows_after(start)
         self._metrics = folder.metrics.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(folder.path / "tensorboard"), purge_step=start or None)  # type: ignore[no-untyped-call]
+        self._board = SummaryWriter(str(folder.path / "tensorboard"), purge_step=start + 1 if start else None)
         self._last_state = self._last_plain = -1e9
         self._recent: list[tuple[float, int, int]] = []
         self.speed = 0.0
@@ -67,7 +67,7 @@ class Report:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._progress.stop()
         self._metrics.close()
-        self._board.close()  # type: ignore[no-untyped-call]
+        self._board.close()
 
     def due(self) -> bool:
         """Whether a second has passed since `tick` last told anybody."""
@@ -102,7 +102,7 @@ class Report:
         self._metrics.flush()
         for key, value in row.items():
             if isinstance(value, float) and key != "seconds":
-                self._board.add_scalar(key, value, row["round"])  # type: ignore[no-untyped-call]
+                self._board.add_scalar(key, value, row["round"])
 
     def say(self, text: str) -> None:
         """One line above the progress line."""

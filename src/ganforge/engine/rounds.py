@@ -89,6 +89,8 @@ def _take_gradients(move: Move, seats: Mapping[str, Seat], scale: float, number:
             raise TrainingError(f"round {number}: the loss of {'+'.join(names)} must be a scalar with a gradient; it has {seen}")
         remaining -= 1
         inputs = [parameter for name in names for parameter in seats[name].parameters]
-        # Shared by two players of one move, a parameter would be asked for twice and its gradient counted twice.
-        unique = list({id(parameter): parameter for parameter in inputs}.values())
-        (loss * scale if scale != 1 else loss).backward(inputs=unique, retain_graph=remaining > 0)  # type: ignore[no-untyped-call]
+        if len(set(inputs)) != len(inputs):
+            raise TrainingError(
+                f"round {number}: {' and '.join(names)} share parameters, which one move would step twice; let one of them move"
+            )
+        (loss * scale if scale != 1 else loss).backward(inputs=inputs, retain_graph=remaining > 0)  # type: ignore[no-untyped-call]

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ganforge.errors import TrainingError
 from ganforge.game import Player
@@ -31,11 +32,10 @@ class Seat:
     def begin(self) -> None:
         """A new optimiser without moments, at the player's own learning rate."""
         factory = self.player.optimiser
-        try:
-            fused = {"fused": True} if "fused" in inspect.signature(factory).parameters else {}
-        except ValueError:
-            fused = {}
-        self.optimiser = factory(self.parameters, **fused)
+        known = inspect.signature(factory).parameters
+        # Fused where torch can and the game has not chosen otherwise.
+        undecided = all(name in known and known[name].default is None for name in ("fused", "foreach"))
+        self.optimiser = factory(self.parameters, **({"fused": True} if undecided else {}))
         self._rates = [group["lr"] for group in self.optimiser.param_groups]
 
     def schedule(self, round: int) -> None:
@@ -58,7 +58,7 @@ class Seat:
             # Young averages forget faster, or the initial weights would colour the first thousands of steps.
             decay = min(self.player.ema, (1 + self.steps) / (10 + self.steps))
             with torch.no_grad():
-                torch._foreach_lerp_(self.average, self.parameters, 1 - decay)
+                torch._foreach_lerp_(self.average, list[Tensor](self.parameters), 1 - decay)
 
     def state(self) -> dict[str, Any]:
         """Everything that a resumed run needs beside the weights; tensors and plain values only."""

@@ -37,7 +37,7 @@ class Settings:
     """Refuse operations that may differ between two runs (needed on a GPU for bit-exact resumption; the CPU always is)."""
 
     def __post_init__(self) -> None:
-        least = {"rounds": 0, "batch_size": 1, "keep": 1, "log_every": 1, "sample_every": 1, "accumulate": 1, "seed": 0}
+        least = {"rounds": 1, "batch_size": 1, "keep": 1, "log_every": 1, "sample_every": 1, "accumulate": 1, "seed": 0}
         for name, bound in least.items():
             value = getattr(self, name)
             if value is not None and value < bound:

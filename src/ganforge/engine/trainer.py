@@ -96,7 +96,7 @@ class Trainer:
         size = phase.batch_size or self.settings.batch_size or self.game.batch_size
         of = self.settings.accumulate
         servings = [Serving(self.stream, self.cursor, size, phase.size, k, of) for k in range(of)]
-        play_round([iter(phase.play(serving)) for serving in servings], self.seats, self.ledger, self.round, self._autocast())
+        play_round([iter(phase.play(serving)) for serving in servings], self.seats, self.ledger, self.round + 1, self._autocast())
         if len({serving.taken for serving in servings}) != 1:
             raise TrainingError(f"round {self.round}: accumulated rounds drew unequal numbers of batches")
         self.cursor += servings[0].taken * of * size
@@ -111,11 +111,12 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """All that the weights and buffers of the game do not hold."""
         cuda = torch.cuda.get_rng_state_all() if self.device.type == "cuda" else []
+        mps = [torch.mps.get_rng_state()] if self.device.type == "mps" else []
         return {
             "round": self.round,
             "cursor": self.cursor,
             "seats": {name: seat.state() for name, seat in self.seats.items()},
-            "random": {"cpu": torch.get_rng_state(), "cuda": cuda},
+            "random": {"cpu": torch.get_rng_state(), "cuda": cuda, "mps": mps},
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -126,6 +127,8 @@ class Trainer:
         torch.set_rng_state(state["random"]["cpu"])
         if self.device.type == "cuda" and state["random"]["cuda"]:
             torch.cuda.set_rng_state_all(state["random"]["cuda"])
+        if self.device.type == "mps" and state["random"]["mps"]:
+            torch.mps.set_rng_state(state["random"]["mps"][0])
 
     @contextmanager
     def at_rest(self) -> Iterator[None]:

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from filelock import FileLock, Timeout
 
 from ganforge.batches import Batch, ImageSpec, Labelled
-from ganforge.data import Source, Stream, open_source
+from ganforge.data import Finite, Source, Stream, open_source
+from ganforge.devices import choose_device
 from ganforge.engine.checkpoint import read_checkpoint
 from ganforge.engine.report import Report
 from ganforge.engine.settings import FIXED_ON_RESUME, Settings
@@ -26,9 +27,11 @@ from ganforge.game import Game, hyper_parameters, reads
 from ganforge.runs import RunFolder, RunRecord, build, game_name, to_json, versions
 from ganforge.weights import load_weights
 
+G = TypeVar("G", bound=Game)
+
 
 def train(
-    game: type[Game],
+    game: type[G],
     data: str | Source,
     settings: Settings | None = None,
     *,
@@ -41,7 +44,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     command: str = "",
-) -> Game:
+) -> G:
     """Trains a game and returns it as its users get it: averaged weights, evaluation mode.
 
     `data` is a SOURCE of the command line or an opened source; `hyper` are keyword arguments of the game. With `resume` the run in `out`
@@ -61,11 +64,13 @@ def train(
         game=game_name(game),
         hyper=to_json(resolved),
         spec=source.spec,
-        data={"source": source.name, "size": size, "channels": channels},
+        data={"source": source.name, "size": size, "channels": channels, "count": source.count if isinstance(source, Finite) else None},
         settings=asdict(settings),
         versions=versions(),
         command=command or " ".join(sys.argv),
     )
+    if resume and overwrite:
+        raise RequestError("--resume goes on, --overwrite begins anew; give one of them")
     if resume:
         _check_resumable(folder, record)
     elif folder.holds_run() and not overwrite:
@@ -109,20 +114,6 @@ def choose_kind(game: type[Game], source: Source) -> type[Batch]:
     raise RequestError(f"--data {source.name}: {game_name(game)} reads {can}; this source has {has}")
 
 
-def choose_device(name: str) -> torch.device:
-    """`auto` is the first GPU, or the CPU. RequestError for a device that is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise RequestError(
-            f"--device {name}: not usable here ({str(error).splitlines()[0][:120]}); give cpu, cuda, cuda:1 or mps"
-        ) from None
-    return device
-
-
 def _check_resumable(folder: RunFolder, asked: RunRecord) -> None:
     stored = RunRecord.read(folder.record)
     if stored.game != asked.game:
@@ -132,6 +123,10 @@ def _check_resumable(folder: RunFolder, asked: RunRecord) -> None:
     pairs = [(key, stored.hyper.get(key), asked.hyper.get(key)) for key in stored.hyper | asked.hyper]
     pairs += [(key, stored.settings.get(key), asked.settings.get(key)) for key in sorted(FIXED_ON_RESUME)]
     pairs += [("data", stored.data["source"], asked.data["source"])]
+    if stored.data["count"] != asked.data["count"]:
+        raise RequestError(
+            f"{folder.path}: was trained on {stored.data['count']} samples; {asked.data['source']} has {asked.data['count']} now"
+        )
     for key, was, now in pairs:
         if was != now:
             raise RequestError(f"{folder.path}: was begun with --{key.replace('_', '-')} {was}; to resume it cannot become {now}")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
+from ganforge.devices import choose_device
 from ganforge.errors import RequestError
 from ganforge.game import Game
 from ganforge.runs import RunFolder, RunRecord
@@ -22,4 +21,4 @@ def load(run: str | Path, game: type[Game] | None = None, device: str = "cpu") -
         raise RequestError(f"{folder.path}: there is no such run folder")
     built = RunRecord.read(folder.record).build(game)
     load_weights(built, folder.weights)
-    return built.to(torch.device(device)).eval().requires_grad_(False)
+    return built.to(choose_device(device)).eval().requires_grad_(False)

@@ -19,7 +19,7 @@ def draw(game: Samples, n: int, chunk: int = 256) -> Tensor:
     """`n` samples from fresh latents, [n, ...], on the game's device. The latents are drawn at once, so `chunk` changes no sample."""
     latent = game.latent(n)
     with torch.no_grad():
-        return torch.cat([game.sample(part).float() for part in latent.split(chunk)])
+        return torch.cat([game.sample(part).float() for part in torch.split(latent, chunk)])
 
 
 def save_each(samples: Tensor, folder: Path, prefix: str, force: bool = False) -> list[Path]:

@@ -37,7 +37,10 @@ class Entry:
 def catalogue() -> dict[str, Entry]:
     """Every game of this folder by name, in alphabetical order."""
     entries = [entry for file in Path(__file__).parent.glob("[!_]*.py") for entry in _entries(file)]
-    return {entry.name: entry for entry in sorted(entries, key=lambda entry: entry.name)}
+    found = {entry.name: entry for entry in sorted(entries, key=lambda entry: entry.name)}
+    if len(found) < len(entries):
+        raise RequestError(f"two files of the zoo register one name; they register {', '.join(sorted(entry.name for entry in entries))}")
+    return found
 
 
 def find(name: str) -> type[Game]:

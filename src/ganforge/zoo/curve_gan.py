@@ -17,7 +17,8 @@ from ganforge.nets.mlp import mlp
 
 @register("curve-gan")
 class CurveGAN(Game):
-    r"""A GAN that paints curves, after Morvan Zhou's PyTorch tutorial, 2017. The game of arXiv:1406.2661; there is no paper.
+    r"""A GAN that paints curves, after Morvan Zhou's PyTorch tutorial, 2017, with the numbers of a course derived from it.
+    There is no paper; the game is that of arXiv:1406.2661.
 
     Page and measured curves: docs/games/curve-gan.md
 

@@ -46,6 +46,7 @@ class GAN1D(Game):
         decay: what the learning rate is multiplied by every 150 rounds.
         pretrain: the rounds for which the discriminator is first fitted to the density; then optimisers and rates start anew.
         mean: of the normal density to which it is fitted.
+        ema: the decay of the averaged generator that samples after training; 0 for none.
         std: of the same density; below 0.4 its peak is above 1, which no probability fits.
     """
 
@@ -60,8 +61,8 @@ class GAN1D(Game):
         ),
         "minibatch": Preset("with the minibatch layer, as the tutorial's --minibatch", minibatch=True),
         "reliable": Preset(
-            "five small changes, of which none may be left out: see the page",
-            batch_size=64, hidden=16, init="torch", noise_range=1.0, betas=(0.5, 0.999),
+            "six small changes that make the game forgiving: see the page",
+            batch_size=64, hidden=32, init="torch", noise_range=1.0, betas=(0.5, 0.999), ema=0.999,
         ),
         "tiny": Preset("for tests", data="gaussian", batch_size=8, hidden=2, pretrain=2),
     }  # fmt: skip
@@ -83,6 +84,7 @@ class GAN1D(Game):
         pretrain: int = 0,
         mean: float = 4.0,
         std: float = 0.5,
+        ema: float = 0.0,
     ) -> None:
         super().__init__()
         if data.dimension != 1:
@@ -91,7 +93,7 @@ class GAN1D(Game):
             raise RequestError(
                 f"std = {std}: pre-training fits a probability to a density, so its peak must not exceed 1; give 0.4 or more"
             )
-        self.noise_range, self.stratified, self.decay = noise_range, stratified, decay
+        self.noise_range, self.stratified, self.decay, self.ema = noise_range, stratified, decay, ema
         self.pretrain, self.mean, self.std = pretrain, mean, std
         sgd, adam = partial(torch.optim.SGD, lr=lr), partial(torch.optim.Adam, lr=lr, betas=betas)
         self.optimiser = sgd if optimiser == "sgd" else adam
@@ -113,7 +115,7 @@ class GAN1D(Game):
         staircase = exponential(self.decay, every=150)
         return {
             "discriminator": Player(self.discriminator, self.optimiser, schedule=staircase),
-            "generator": Player(self.generator, self.optimiser, schedule=staircase),
+            "generator": Player(self.generator, self.optimiser, schedule=staircase, ema=self.ema),
         }
 
     def phases(self) -> list[Phase]:
