@@ -97,7 +97,7 @@ def test_every_parameter_of_every_player_learns(variant: Variant) -> None:
     pulled: set[int] = set()
 
     for parameter in trainer.game.parameters():
-        parameter.register_post_accumulate_grad_hook(lambda p: pulled.add(id(p)))  # type: ignore[no-untyped-call]
+        parameter.register_post_accumulate_grad_hook(lambda p: pulled.add(id(p)))
     play(trainer, 6)
     for name, parameter in trainer.game.named_parameters():
         assert id(parameter) in owned, f"{name} belongs to no player"
@@ -288,7 +288,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_good_checkpoint(
     assert all(torch.isfinite(p).all() for p in game.parameters())
 
 
-class NoSync(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class NoSync(TorchDispatchMode):
     """Raises where the host would wait for the device."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -38,7 +38,7 @@ def test_the_generators_gradients_are_those_of_a_winning_or_losing_discriminator
     sigmoid = 1 / (1 + math.exp(-logit))
     for loss, slope in ((nonsaturating, sigmoid - 1), (saturating, -sigmoid)):
         a = torch.tensor([logit], requires_grad=True)
-        loss.generator(a).backward()  # type: ignore[no-untyped-call]
+        loss.generator(a).backward()
         assert a.grad is not None
         assert a.grad.item() == pytest.approx(slope, rel=1e-5)
 
@@ -67,7 +67,7 @@ def test_the_best_discriminator_of_two_gaussians_is_a_line_and_its_loss_tells_th
 def test_hopeless_logits_give_finite_losses_and_gradients(loss: Loss) -> None:
     real, fake = torch.tensor([-1e4, 1e4], requires_grad=True), torch.tensor([1e4, -1e4], requires_grad=True)
     total = loss.discriminator(real, fake) + loss.generator(fake)
-    total.backward()  # type: ignore[no-untyped-call]
+    total.backward()
     assert total.isfinite()
     assert real.grad is not None
     assert fake.grad is not None

@@ -19,7 +19,7 @@ def test_penalty_of_a_linear_critic_is_the_squared_distance_of_its_slope_from_th
 
 def test_the_penaltys_gradient_pulls_a_linear_critic_towards_slope_one() -> None:
     w = torch.tensor([3.0, 4.0], requires_grad=True)
-    gradient_penalty(lambda x: x @ w, *torch.randn(2, 16, 2)).backward()  # type: ignore[no-untyped-call]
+    gradient_penalty(lambda x: x @ w, *torch.randn(2, 16, 2)).backward()
     # d/dw (|w| - 1)^2 = 2 (|w| - 1) w / |w| with |w| = 5
     assert w.grad is not None
     torch.testing.assert_close(w.grad, 8 * torch.tensor([0.6, 0.8]))
@@ -65,7 +65,7 @@ def test_each_sample_is_mixed_in_one_proportion_from_zero_to_one() -> None:
 
 def test_the_penalty_reaches_the_critic_but_not_the_samples() -> None:
     network, generator = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)), nn.Linear(3, 3)
-    gradient_penalty(network, torch.randn(4, 3), generator(torch.randn(4, 3))).backward()  # type: ignore[no-untyped-call]
+    gradient_penalty(network, torch.randn(4, 3), generator(torch.randn(4, 3))).backward()
     assert all(p.grad is None for p in generator.parameters())
     hidden = network[0].weight.grad
     assert isinstance(hidden, Tensor)
@@ -74,7 +74,7 @@ def test_the_penalty_reaches_the_critic_but_not_the_samples() -> None:
 
 def test_a_dead_critic_gets_finite_gradients() -> None:
     w = torch.zeros(3, requires_grad=True)
-    gradient_penalty(lambda x: x @ w, *torch.randn(2, 4, 3)).backward()  # type: ignore[no-untyped-call]
+    gradient_penalty(lambda x: x @ w, *torch.randn(2, 4, 3)).backward()
     assert w.grad is not None
     assert w.grad.isfinite().all()
 
@@ -100,7 +100,7 @@ def test_the_best_slope_between_two_points_is_the_papers_tradeoff() -> None:
     for _ in range(2):
         loss = -slope * d + weight * gradient_penalty(lambda x: slope * x[:, 0], real, fake)
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
     assert slope.item() == pytest.approx(1.05, abs=1e-5)
     assert loss.item() == pytest.approx(-1.025, abs=1e-5)
@@ -148,7 +148,7 @@ def test_minibatch_features_pass_gradients_to_the_other_samples_twice() -> None:
     x = torch.randn(5, 4, requires_grad=True)
     (slopes,) = torch.autograd.grad(layer(x)[0, 4:].sum(), x, create_graph=True)
     assert (slopes[1:].abs().sum(1) > 0).all()
-    slopes.square().sum().backward()  # type: ignore[no-untyped-call]
+    slopes.square().sum().backward()
     weight = layer.tensor.weight.grad
     assert weight is not None
     assert weight.abs().sum() > 0

@@ -143,6 +143,6 @@ def test_the_generator_answers_the_discriminator_that_has_just_moved() -> None:
 
 def test_a_discriminators_move_sends_no_gradient_to_the_generator() -> None:
     game = DCGAN(ImageSpec(16, 16, 1), width=2)
-    next(game.play(pictures(8))).losses["discriminator",].backward()  # type: ignore[no-untyped-call]
+    next(game.play(pictures(8))).losses["discriminator",].backward()
     assert all(p.grad is None for p in game.generator.parameters())
     assert all(p.grad is not None for p in game.discriminator.parameters())

@@ -87,7 +87,7 @@ def test_a_round_is_k_steps_of_the_discriminator_on_fresh_batches_and_one_of_the
 def test_a_discriminators_move_sends_no_gradient_to_the_generator() -> None:
     game = SMALL(ImageSpec(8, 8, 1))
     move = next(game.play(itertools.repeat(Images(torch.rand(8, 1, 8, 8)))))
-    move.losses["discriminator",].backward()  # type: ignore[no-untyped-call]
+    move.losses["discriminator",].backward()
     assert all(p.grad is None for p in game.generator.parameters())
     assert all(p.grad is not None for p in game.discriminator.parameters())
 
@@ -127,7 +127,7 @@ def test_a_trained_discriminator_is_the_log_ratio_of_the_densities() -> None:
         real = torch.randn(1024, 1)
         move: Move = next(game.play(of(real)))
         optimiser.zero_grad()
-        move.losses["discriminator",].backward()  # type: ignore[no-untyped-call]
+        move.losses["discriminator",].backward()
         optimiser.step()
     x = torch.linspace(-0.5, 2.5, 7)[:, None]
     torch.testing.assert_close(torch.logit(game.judge(x)).detach(), 2 - 2 * x[:, 0], atol=0.35, rtol=0)

@@ -60,7 +60,7 @@ def test_a_round_is_a_step_of_each_with_new_noise() -> None:
     game = GAN1D(LINE)
     moves = list(game.play(itertools.repeat(Points(torch.randn(8, 1)))))
     assert [move.players for move in moves] == [("discriminator",), ("generator",)]
-    moves[0].losses["discriminator",].backward()  # type: ignore[no-untyped-call]
+    moves[0].losses["discriminator",].backward()
     assert all(p.grad is None for p in game.generator.parameters())
 
 
@@ -90,7 +90,7 @@ def test_pre_training_draws_the_density() -> None:
         optimiser.param_groups[0]["lr"] = 0.03 * float(player.schedule(round))
         (move,) = game.fit_density(itertools.repeat(Points(torch.zeros(12, 1))))
         optimiser.zero_grad()
-        move.losses["discriminator",].backward()  # type: ignore[no-untyped-call]
+        move.losses["discriminator",].backward()
         optimiser.step()
     assert (game.judge(u) - density).square().mean().item() < 0.03
 

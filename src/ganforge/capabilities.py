@@ -36,6 +36,11 @@ CAPABILITIES: dict[str, type] = {"sample": Samples, "judge": Judges}
 """The user tasks by the name of the method that does them."""
 
 
+def can(game: object, task: str) -> bool:
+    """Whether the game does this user task, one of `CAPABILITIES`."""
+    return isinstance(game, CAPABILITIES[task])
+
+
 def sampler(game: object) -> Samples:
     """The game as one that samples; RequestError where it cannot."""
     if not isinstance(game, Samples):

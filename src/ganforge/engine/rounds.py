@@ -93,4 +93,4 @@ def _take_gradients(move: Move, seats: Mapping[str, Seat], scale: float, number:
             raise TrainingError(
                 f"round {number}: {' and '.join(names)} share parameters, which one move would step twice; let one of them move"
             )
-        (loss * scale if scale != 1 else loss).backward(inputs=inputs, retain_graph=remaining > 0)  # type: ignore[no-untyped-call]
+        (loss * scale if scale != 1 else loss).backward(inputs=inputs, retain_graph=remaining > 0)

@@ -19,8 +19,8 @@ class Settings:
     """Samples per batch; None: the game's own."""
     seed: int = 0
     """Seed of the weights, the noise and the order of the data."""
-    checkpoint_every: str = "500"
-    """Rounds between checkpoints, or minutes with an m: 500, 10m."""
+    checkpoint_every: str = "2m"
+    """Minutes between checkpoints (10m), or rounds (500)."""
     keep: int = 3
     """How many of the last checkpoints stay."""
     log_every: int = 50

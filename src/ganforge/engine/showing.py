@@ -8,7 +8,7 @@ import torch
 
 from ganforge import pictures
 from ganforge.batches import ImageSpec
-from ganforge.capabilities import CAPABILITIES, judge, sampler
+from ganforge.capabilities import can, judge, sampler
 from ganforge.data import Source
 from ganforge.game import Game
 from ganforge.runs import RunFolder
@@ -17,7 +17,7 @@ from ganforge.use.sample import draw
 
 def show(game: Game, source: Source, path: Path, seed: int, values: dict[str, float]) -> None:
     """Draws samples of the same latents at each call. The caller guards the random state and the mode of the game."""
-    if not isinstance(game, CAPABILITIES["sample"]):
+    if not can(game, "sample"):
         return
     torch.manual_seed(seed)
     samples = draw(sampler(game), 64 if isinstance(source.spec, ImageSpec) else 2000)
