@@ -148,6 +148,17 @@ def test_a_folder_of_pictures_trains_and_bad_files_are_counted(tmp_path: Path) -
     assert not (tmp_path / "other").exists()
 
 
+def test_the_weights_do_not_depend_on_the_number_of_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures(tmp_path / "photos", 40)
+    weights = []
+    for workers in (1, 3):
+        monkeypatch.setenv("GANFORGE_CACHE", str(tmp_path / f"cache{workers}"))
+        out = tmp_path / f"run{workers}"
+        assert main(shlex.split(f"train dcgan {TINY} --data {tmp_path / 'photos'} --workers {workers} --rounds 3 --out {out}")) == 0
+        weights.append((out / "game.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
 def test_options_come_from_preset_then_config_then_command_line(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("latent_dim: 6\nlr: 0.001\nbetas: [0.1, 0.2]\nrounds: 3\nout: run\n")
     ganforge(f"train dcgan {TINY} --config mine.yaml --rounds 2 --lr 0.01", tmp_path)

@@ -140,7 +140,7 @@ def test_a_games_page_lists_its_presets(name: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", prose(read(page))):
+    for target in re.findall(r"(?<=\]\()[^)\s]+|(?<=src=\")[^\"]+", prose(read(page))):
         if "://" not in target and not target.startswith("#"):
             assert (page.parent / target.partition("#")[0]).exists(), f"{name_of(page)} links to {target}"
 
