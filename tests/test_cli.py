@@ -159,6 +159,14 @@ def test_the_weights_do_not_depend_on_the_number_of_workers(tmp_path: Path, monk
     assert weights[0] == weights[1]
 
 
+def test_data_that_have_settings_of_their_own_are_pointed_to_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = f"train wgan-gp --data ring --width 4 --n-critic 1 --batch-size 4 --rounds 1 --out {tmp_path}"
+    assert main(shlex.split(f"{line}/a")) == 0
+    assert "--preset toy or --preset ring" in capsys.readouterr().err
+    assert main(shlex.split(f"{line}/b --preset ring")) == 0
+    assert "--preset" not in capsys.readouterr().err
+
+
 def test_options_come_from_preset_then_config_then_command_line(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("latent_dim: 6\nlr: 0.001\nbetas: [0.1, 0.2]\nrounds: 3\nout: run\n")
     ganforge(f"train dcgan {TINY} --config mine.yaml --rounds 2 --lr 0.01", tmp_path)

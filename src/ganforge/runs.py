@@ -16,7 +16,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ganforge import zoo
+import numpy
+import torch
+
+from ganforge import __version__, zoo
 from ganforge.batches import Spec, spec_from_json, spec_to_json
 from ganforge.errors import RequestError
 from ganforge.files import write_json
@@ -174,13 +177,8 @@ def from_json(hyper: dict[str, Any]) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Of what made the run."""
-    import numpy
-    import torch
-
-    import ganforge
-
     return {
-        "ganforge": ganforge.__version__,
+        "ganforge": __version__,
         "torch": str(torch.__version__),
         "numpy": numpy.__version__,
         "python": sys.version.split()[0],

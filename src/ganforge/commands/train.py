@@ -13,6 +13,7 @@ from ganforge.commands.catalogue import named_first
 from ganforge.commands.game_options import parse_with_game
 from ganforge.engine import Interrupted, Settings, train
 from ganforge.errors import RequestError
+from ganforge.game import Game
 from ganforge.options import parse
 from ganforge.runs import RunFolder, RunRecord
 
@@ -71,6 +72,7 @@ def train_command(arguments: list[str], about: str) -> int:
             resume=options.resume,
             overwrite=options.overwrite,
             command=command,
+            note=_fitting_presets(game, options),
         )
     except Interrupted as stop:
         again = [argument for argument in arguments if argument not in ("--resume", "--overwrite")]
@@ -87,6 +89,15 @@ def _stored(folder: RunFolder, name: str) -> dict[str, Any]:
         raise RequestError(f"{folder.path}: holds a run of {record.game}, not of {name}; give another --out")
     data = {"data": record.data["source"], "size": record.data["size"], "channels": record.data["channels"]}
     return {**data, **record.settings, **record.hyper}
+
+
+def _fitting_presets(game: type[Game], options: TrainOptions) -> str:
+    """The paper's defaults are rarely those for other data: where the game has settings for these and none was asked for, say so."""
+    data = options.data or game.source
+    fitting = [name for name, preset in game.presets.items() if preset.options.get("data") == data and name != "tiny"]
+    if options.preset or options.resume or not fitting:
+        return ""
+    return f"for {data} there are settings of their own: --preset {' or --preset '.join(fitting)}"
 
 
 def _print_where(folder: RunFolder) -> None:

@@ -44,11 +44,13 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     command: str = "",
+    note: str = "",
 ) -> G:
     """Trains a game and returns it as its users get it: averaged weights, evaluation mode.
 
     `data` is a SOURCE of the command line or an opened source; `hyper` are keyword arguments of the game. With `resume` the run in `out`
-    goes on at its last checkpoint; without it a folder that holds a run is refused, unless `overwrite`.
+    goes on at its last checkpoint; without it a folder that holds a run is refused, unless `overwrite`. `note` is a line for the user,
+    printed when all has been accepted.
     Raises RequestError for what cannot be done, TrainingError where the game fails, Interrupted after Ctrl-C.
     """
     settings = settings or Settings()
@@ -90,6 +92,8 @@ def train(
             record.write(folder.record)
             unit = "images" if isinstance(source.spec, ImageSpec) else "points"
             with Report(folder, unit=unit, rounds=trainer.rounds, start=trainer.round) as report:
+                if note:
+                    report.say(note)
                 Session(trainer, folder, source, report).run()
     load_weights(built, folder.weights)
     return built.eval()

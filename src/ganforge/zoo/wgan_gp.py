@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,11 @@ from ganforge.nets.sizes import side
 from ganforge.objectives import wasserstein
 from ganforge.penalties import gradient_penalty
 from ganforge.schedules import linear_decay
+
+_MIXTURE: dict[str, Any] = {
+    "rounds": 4000, "batch_size": 256, "width": 128, "latent_dim": 2,
+    "penalty": 0.1, "n_critic": 2, "lr": 1e-3, "betas": (0.5, 0.9), "ema": 0.999,
+}  # fmt: skip
 
 
 @register("wgan-gp")
@@ -55,11 +60,8 @@ class WGANGP(Game):
             "the authors' gan_toy.py: 8 Gaussians",
             data="ring", rounds=100_000, batch_size=256, width=512, latent_dim=2, penalty=0.1, betas=(0.5, 0.9),
         ),
-        "ring": Preset(
-            "8 Gaussians in a minute: smaller networks, larger steps, fewer for the critic, averaged weights",
-            data="ring", rounds=4000, batch_size=256, width=128, latent_dim=2, penalty=0.1, n_critic=2, lr=1e-3, betas=(0.5, 0.9),
-            ema=0.999,
-        ),
+        "ring": Preset("8 Gaussians in a minute: smaller networks, larger steps, averaged weights", data="ring", **_MIXTURE),
+        "grid": Preset("25 Gaussians, the same way", data="grid", **_MIXTURE),
         "mnist": Preset("the authors' gan_mnist.py", size=28, channels=1, batch_size=50, betas=(0.5, 0.9)),
         "cifar": Preset("the authors' gan_cifar.py", size=32, channels=3, width=128, generator_norm=True, betas=(0.5, 0.9)),
         "resnet": Preset(
