@@ -1,7 +1,8 @@
 """The engine: plays any game, and keeps its promises. It knows no game by name."""
 
+from ganforge.engine.session import Interrupted
 from ganforge.engine.settings import Settings
-from ganforge.engine.trainer import Interrupted, Trainer
+from ganforge.engine.trainer import Trainer
 from ganforge.engine.training import train
 
 __all__ = ["Interrupted", "Settings", "Trainer", "train"]

@@ -19,8 +19,9 @@ from ganforge.data import Finite, Source, Stream, open_source
 from ganforge.devices import choose_device
 from ganforge.engine.checkpoint import read_checkpoint
 from ganforge.engine.report import Report
+from ganforge.engine.session import Session
 from ganforge.engine.settings import FIXED_ON_RESUME, Settings
-from ganforge.engine.trainer import Session, Trainer
+from ganforge.engine.trainer import Trainer
 from ganforge.errors import RequestError
 from ganforge.files import write_json
 from ganforge.game import Game, hyper_parameters, reads
