@@ -336,6 +336,18 @@ def test_a_resumed_run_must_be_the_same_run(tmp_path: Path, settings: dict[str, 
     assert complaint in str(caught.value)
 
 
+def test_a_checkpoint_that_cannot_be_written_ends_the_run_and_leaves_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_arguments: Any) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc] PytorchStreamWriter failed writing file")
+
+    train(TwoNumbers, numbers(), Settings(rounds=1), out=tmp_path)
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(TrainingError, match="round 2: the checkpoint could not be written") as caught:
+        train(TwoNumbers, numbers(), Settings(rounds=3, checkpoint_every="1"), out=tmp_path, resume=True)
+    assert f"the last good checkpoint is {tmp_path / 'checkpoints' / '000001'}" in str(caught.value)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["000001"]
+
+
 def test_a_checkpoint_torn_by_a_kill_is_not_seen(tmp_path: Path) -> None:
     train(TwoNumbers, numbers(), Settings(rounds=2, checkpoint_every="1"), out=tmp_path)
     torn = tmp_path / "checkpoints" / ".000003.4711"

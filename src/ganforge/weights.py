@@ -14,10 +14,16 @@ from ganforge.files import atomic_write
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
-    """Parameters and buffers as safetensors, atomically. Memory formats do not matter: equal values give equal bytes."""
+    """Parameters and buffers as safetensors, atomically; OSError where they cannot be written.
+
+    Memory formats do not matter: equal values give equal bytes.
+    """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
     with atomic_write(path) as temporary:
-        save_file(_without_sharing(state), temporary)
+        try:
+            save_file(_without_sharing(state), temporary)
+        except SafetensorError as error:
+            raise OSError(f"{path}: {error}") from None
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

@@ -17,7 +17,7 @@ from ganforge.weights import load_weights, save_weights
 
 
 def write_checkpoint(path: Path, game: nn.Module, trainer: dict[str, Any]) -> None:
-    """Writes `path`/ with the live weights and the trainer's state; a kill leaves no `path` or a whole one."""
+    """Writes `path`/ with the live weights and the trainer's state; a kill leaves no `path` or a whole one, OSError none."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     # A killed process may have left one behind; in a container even its number comes again.
     shutil.rmtree(temporary, ignore_errors=True)
@@ -25,7 +25,11 @@ def write_checkpoint(path: Path, game: nn.Module, trainer: dict[str, Any]) -> No
     try:
         save_weights(game, temporary / "game.safetensors")
         with atomic_write(temporary / "trainer.pt") as file:
-            torch.save(trainer, file)
+            try:
+                torch.save(trainer, file)
+            except RuntimeError as error:
+                # How torch says that the disk is full.
+                raise OSError(f"{file}: {str(error).splitlines()[0]}") from None
         temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -82,12 +82,16 @@ class Session:
         try:
             return self.trainer.ledger.read()
         except NotFiniteError as error:
-            checkpoints = self.folder.checkpoints()
-            good = f"the last good checkpoint is {checkpoints[-1]}" if checkpoints else "there is no checkpoint yet"
-            self._fail(TrainingError(f"{error}; {good}; try a smaller learning rate, or --precision fp32"))
+            self._fail(TrainingError(f"{error}; {self._last_good()}; try a smaller learning rate, or --precision fp32"))
+
+    def _last_good(self) -> str:
+        checkpoints = self.folder.checkpoints()
+        return f"the last good checkpoint is {checkpoints[-1]}" if checkpoints else "there is no checkpoint yet"
 
     def _fail(self, error: TrainingError) -> NoReturn:
-        self.report.status("failed", self.trainer.round, self.trainer.phase()[0].name, str(error))
+        # On a full disk even this cannot be written; the error is what matters.
+        with suppress(OSError):
+            self.report.status("failed", self.trainer.round, self.trainer.phase()[0].name, str(error))
         raise error
 
     def _log(self, phase: str, seconds: float) -> None:
@@ -116,10 +120,13 @@ class Session:
         # A loss that is not finite must not reach a checkpoint: read before writing.
         self._read()
         path = self.folder.checkpoint(self.trainer.round)
-        if not path.exists():
-            write_checkpoint(path, self.trainer.game, self.trainer.state())
-        with averaged(self.trainer.seats.values()):
-            save_weights(self.trainer.game, self.folder.weights)
+        try:
+            if not path.exists():
+                write_checkpoint(path, self.trainer.game, self.trainer.state())
+            with averaged(self.trainer.seats.values()):
+                save_weights(self.trainer.game, self.folder.weights)
+        except OSError as error:
+            self._fail(TrainingError(f"round {self.trainer.round}: the checkpoint could not be written ({error}); {self._last_good()}"))
         prune(self.folder.checkpoints(), self.trainer.settings.keep)
         self._saved_at = time.monotonic()
 
