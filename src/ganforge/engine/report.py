@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.table import Column
 from rich.text import Text
 from torch.utils.tensorboard.writer import SummaryWriter
 
@@ -17,9 +18,15 @@ from ganforge.files import write_json
 from ganforge.runs import RunFolder
 
 
-class _TimeLeft(ProgressColumn):
+class _Values(ProgressColumn):
+    """What players lose and see: the one column that gives way on a narrow terminal."""
+
     def render(self, task: Task) -> Text:
-        return Text(task.fields["left"], style="progress.remaining")
+        return Text(task.fields["values"], no_wrap=True, overflow="ellipsis")
+
+
+def _firm() -> Column:
+    return Column(no_wrap=True)
 
 
 class Report:
@@ -36,11 +43,11 @@ class Report:
         self._plain_seconds = plain_seconds
         self._progress = Progress(
             TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=18),
-            MofNCompleteColumn(),
+            BarColumn(bar_width=12, table_column=_firm()),
+            MofNCompleteColumn(table_column=_firm()),
             TextColumn("{task.fields[speed]}"),
-            _TimeLeft(),
-            TextColumn("{task.fields[values]}"),
+            TextColumn("[progress.remaining]{task.fields[left]}"),
+            _Values(),
             console=self._console,
             transient=True,
             disable=not self._live,
