@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
@@ -15,8 +16,10 @@ from torch import Tensor, nn
 from ganforge import schedules
 from ganforge.batches import Images, Points, PointSpec
 from ganforge.data import Finite, Stream, from_arrays
-from ganforge.engine import Settings, Trainer, train
+from ganforge.engine import Interrupted, Settings, Trainer, train
 from ganforge.engine.ledger import Ledger, NotFiniteError
+from ganforge.engine.report import Report
+from ganforge.engine.session import Session
 from ganforge.errors import RequestError, TrainingError
 from ganforge.game import Game, Move, Phase, Player, Seen, hyper_parameters, reads, register
 from ganforge.runs import RunFolder, RunRecord
@@ -334,6 +337,25 @@ def test_a_resumed_run_must_be_the_same_run(tmp_path: Path, settings: dict[str, 
     with pytest.raises(RequestError) as caught:
         train(TwoNumbers, numbers(), Settings(rounds=1, **settings), out=tmp_path, hyper=hyper, resume=True)
     assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize(("owner", "moment"), [(Session, "_play"), (Session, "_log"), (Session, "_checkpoint_due"), (Report, "due")])
+def test_a_signal_at_any_moment_of_the_loop_stops_after_a_checkpoint(
+    owner: type, moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = getattr(owner, moment)
+    calls: list[str] = []
+
+    def interrupted(self: object, *arguments: Any) -> Any:
+        calls.append(moment)
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(owner, moment, interrupted)
+    with pytest.raises(Interrupted) as stopped:
+        train(TwoNumbers, numbers(), Settings(rounds=1000, checkpoint_every="1000", log_every=1, sample_every=1), out=tmp_path)
+    assert [int(path.name) for path in RunFolder(tmp_path).checkpoints()] == [stopped.value.round]
 
 
 def test_a_checkpoint_that_cannot_be_written_ends_the_run_and_leaves_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

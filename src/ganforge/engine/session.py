@@ -54,17 +54,18 @@ class Session:
         with self._stopping():
             while trainer.round < trainer.rounds:
                 phase = self._play().name
-                last = trainer.round == trainer.rounds
+                # Read once: a signal that comes from here on stops the next round, after a checkpoint of its own.
+                last, stopping = trainer.round == trainer.rounds, self._stop
                 if trainer.round % settings.log_every == 0 or trainer.round == 1 or last:
                     self._log(phase, before + time.monotonic() - began)
                 if trainer.round % self._sample_every == 0 or last:
                     self._show()
-                if self._checkpoint_due() or last or self._stop:
+                if self._checkpoint_due() or last or stopping:
                     self._checkpoint()
                 if self.report.due() or last:
                     self._latest = {**self._latest, **self._read()}
                     self.report.tick(trainer.round, trainer.cursor, phase, self._latest)
-                if self._stop and not last:
+                if stopping and not last:
                     self.report.say(f"stopped; round {trainer.round} is saved")
                     finish(self.folder)
                     self.report.status("interrupted", trainer.round, phase)
