@@ -15,9 +15,10 @@ import torch
 
 from ganforge import zoo
 from ganforge.cli import COMMANDS
-from ganforge.commands.catalogue import InfoOptions, ListOptions
+from ganforge.commands.catalogue import ListOptions
 from ganforge.commands.data import DataOptions
 from ganforge.commands.game_options import parse_with_game, spec_for
+from ganforge.commands.info import InfoOptions
 from ganforge.commands.train import TrainOptions
 from ganforge.commands.use import EvaluateOptions, InterpolateOptions, SampleOptions
 from ganforge.data import BUNDLED

@@ -15,7 +15,7 @@ from ganforge.errors import RequestError, TrainingError
 
 COMMANDS = {
     "list": ("catalogue", "the games: paper, what each reads, what it can do"),
-    "info": ("catalogue", "one game: objective, players and their parameters, hyper-parameters, presets"),
+    "info": ("info", "one game: objective, players and their parameters, hyper-parameters, presets"),
     "data": ("data", "what is in a SOURCE, which games can read it, a contact sheet"),
     "train": ("train", "train a game on a SOURCE into a run folder; stop and resume at will"),
     "sample": ("use", "new data from a trained run: a picture, or single files"),
