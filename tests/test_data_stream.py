@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ganforge.batches import Images, Labelled, Points
 from ganforge.data import Endless, Finite, Stream, from_arrays, open_source
-from ganforge.data.stream import BLOCK
+from ganforge.data.order import BLOCK
 from ganforge.errors import RequestError
 
 CPU = torch.device("cpu")

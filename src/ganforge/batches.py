@@ -18,16 +18,23 @@ from ganforge.errors import RequestError
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """Pictures of one shape: `height` x `width` pixels, 1 (grey) or 3 (RGB) channels, and the class names where there are labels."""
+    """Pictures of one shape, `height` and `width` in pixels, 1 (grey) or 3 (RGB) channels, and what comes with each picture.
+
+    `classes` and `attributes` are the names of labels and of attributes, `text` the length of a caption's vector, `factor` how many
+    times smaller the low pictures of `LowHigh` are; both sides of pairs and of two domains have the shape of one picture.
+    """
 
     height: int
     width: int
     channels: int = 3
     classes: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
+    text: int = 0
+    factor: int = 1
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
-            raise RequestError(f"size {self.height}x{self.width}: a picture needs at least one pixel")
+            raise RequestError(f"size {self.width}x{self.height}: a picture needs at least one pixel")
         if self.channels not in (1, 3):
             raise RequestError(f"channels = {self.channels}: pictures have 1 channel (grey) or 3 (RGB)")
 
@@ -37,8 +44,12 @@ class ImageSpec:
         return self.channels, self.height, self.width
 
     def __str__(self) -> str:
-        classes = f", {len(self.classes)} classes" if self.classes else ""
-        return f"{self.height}x{self.width}, {'grey' if self.channels == 1 else 'RGB'}{classes}"
+        parts = [f"{self.width}x{self.height}", "grey" if self.channels == 1 else "RGB"]
+        parts += [f"{len(self.classes)} classes"] if self.classes else []
+        parts += [f"{len(self.attributes)} attributes"] if self.attributes else []
+        parts += [f"captions as {self.text} numbers"] if self.text else []
+        parts += [f"and {self.factor} times smaller"] if self.factor > 1 else []
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -106,9 +117,13 @@ class Batch:
         """Its fields by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def resized(self, size: int) -> Batch:
-        """The same batch with its pictures averaged down to `size` x `size` pixels; other fields are as they were."""
-        shrunk = {name: F.interpolate(t, size=(size, size), mode="area") for name, t in self.tensors().items() if t.ndim == 4}
+    def resized(self, scale: float) -> Batch:
+        """The same batch with its pictures averaged down to `scale` (below 1) of their sides; other fields are as they were."""
+        shrunk = {
+            name: F.interpolate(t, size=[max(1, round(side * scale)) for side in t.shape[2:]], mode="area")
+            for name, t in self.tensors().items()
+            if t.ndim == 4
+        }
         return replace(self, **shrunk)
 
 
@@ -124,6 +139,60 @@ class Labelled(Images):
     """Pictures with a class each: `label` is [n], int64, an index into the spec's `classes`."""
 
     label: Tensor
+
+
+@dataclass(frozen=True)
+class Pairs(Batch):
+    """Aligned pictures: `a` (the input) and `b` (what it becomes) are [n, C, H, W] in [-1, 1]."""
+
+    a: Tensor
+    b: Tensor
+
+
+@dataclass(frozen=True)
+class Unpaired(Batch):
+    """Pictures of two domains that have nothing to do with each other: `a` and `b` are [n, C, H, W] in [-1, 1]."""
+
+    a: Tensor
+    b: Tensor
+
+
+@dataclass(frozen=True)
+class LowHigh(Batch):
+    """Super-resolution: `high` is [n, C, H, W], `low` [n, C, H / factor, W / factor], both in [-1, 1]."""
+
+    low: Tensor
+    high: Tensor
+
+
+@dataclass(frozen=True)
+class Masked(Images):
+    """Pictures with holes to fill: `mask` is [n, 1, H, W], 1 in the hole and 0 elsewhere; `image` is whole."""
+
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class Attributed(Images):
+    """Pictures with properties: `attribute` is [n, k] of 0 and 1, in the order of the spec's `attributes`."""
+
+    attribute: Tensor
+
+
+@dataclass(frozen=True)
+class Captioned(Images):
+    """Pictures described in words: `text` is [n, spec.text], the vector of one of the picture's captions."""
+
+    text: Tensor
+
+
+@dataclass(frozen=True)
+class TwoDomains(Batch):
+    """Labelled pictures of one domain, and others of a second: `source` and `target` are [n, C, H, W], `label` [n] belongs to `source`."""
+
+    source: Tensor
+    label: Tensor
+    target: Tensor
 
 
 @dataclass(frozen=True)

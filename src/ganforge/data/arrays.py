@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ganforge.batches import Batch, Images, ImageSpec, Labelled, Points, PointSpec, images_from_bytes
+from ganforge.data.order import Window
 from ganforge.data.source import Finite
 from ganforge.errors import RequestError
 
@@ -33,7 +34,7 @@ class Pictures(Finite):
         # As a plain array: indexing a numpy.memmap pays for its subclass on every call.
         self._pixels = pixels.view(np.ndarray)
 
-    def gather(self, kind: type[Batch], indices: Tensor, device: torch.device) -> Batch:
+    def gather(self, kind: type[Batch], indices: Tensor, device: torch.device, window: Window | None = None) -> Batch:
         """Bytes are gathered and sent; the conversion to floats runs on the device."""
         self.require(kind)
         images = images_from_bytes(_sent(torch.from_numpy(self._pixels[indices.numpy()]), device))
@@ -50,7 +51,7 @@ class Rows(Finite):
         self.count = len(points)
         self._points = torch.from_numpy(points)
 
-    def gather(self, kind: type[Batch], indices: Tensor, device: torch.device) -> Batch:
+    def gather(self, kind: type[Batch], indices: Tensor, device: torch.device, window: Window | None = None) -> Batch:
         """The rows at `indices`."""
         self.require(kind)
         return Points(_sent(self._points[indices], device))
