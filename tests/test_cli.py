@@ -281,7 +281,7 @@ BAD_REQUESTS = [
     ("folder of text files", _text_files, "train dcgan --data photos", ["photos"]),
     ("truncated JPEG", _truncated_jpeg, "train dcgan --data photos --strict", ["cut.jpg"]),
     ("size not a power of two", _nothing, "train dcgan --data digits --size 48", ["48x48", "32, 64"]),
-    ("channels 2", _nothing, "train dcgan --data digits --channels 2", ["channels = 2", "1", "3"]),
+    ("channels 2", _nothing, "train dcgan --data digits --channels 2", ["--channels 2", "1", "3"]),
     ("resume of a run of another game", _run_of_another_game, "train dcgan --data digits --out run --resume", ["run of gan", "--out"]),
     ("run folder without a checkpoint", _run_without_checkpoint, "train gan --out run --resume", ["run", "no checkpoint", "--overwrite"]),
     ("unwritable output", _file_in_the_way, "train dcgan --data digits --out file/run", ["file/run", "cannot be written"]),

@@ -91,7 +91,7 @@ def players(words: list[str]) -> dict[str, int]:
     """The parameters of each player for the words after `ganforge info`, without memory for any."""
     game = zoo.find(words[0])
     options, hyper = parse_with_game(InfoOptions, game, words[1:], "info", "")
-    spec = spec_for(game, options.data, options.size, options.channels)
+    spec = spec_for(game, options.data, options.reading)
     with torch.device("meta"):
         built = game(spec, **hyper)
     return {name: sum(p.numel() for p in player.parameters()) for name, player in built.players().items()}

@@ -200,3 +200,9 @@ class Points(Batch):
     """Points or curves: `point` is [n, d], in the data's own units."""
 
     point: Tensor
+
+
+KINDS: dict[str, type[Batch]] = {
+    kind.__name__: kind for kind in (Images, Labelled, Pairs, Unpaired, LowHigh, Masked, Attributed, Captioned, TwoDomains, Points)
+}
+"""All batch types by name."""

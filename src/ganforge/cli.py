@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 the work failed, 2 the request was wrong, 130 interrupted 
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -50,7 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (RequestError, TrainingError) as error:
         if debug:
             raise
-        print("ganforge: " + " ".join(str(error).split()), file=sys.stderr)
+        # Every process of a run reads the same wrong request; one on each machine says it.
+        if not error.reported and (isinstance(error, TrainingError) or os.environ.get("LOCAL_RANK", "0") == "0"):
+            print("ganforge: " + " ".join(str(error).split()), file=sys.stderr)
         return 2 if isinstance(error, RequestError) else 1
     except OSError as error:
         if debug:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,6 +39,8 @@ class RunRecord:
     settings: dict[str, Any]
     versions: dict[str, str]
     command: str
+    outcome: dict[str, float] = field(default_factory=dict)
+    """What the run came to, once it has ended: rounds, seconds of training, peak_mib of memory."""
 
     def write(self, path: Path) -> None:
         """Writes it, atomically."""

@@ -10,8 +10,8 @@ from typing import Annotated, Any, TypeVar
 import tyro
 from docstring_parser import parse as parse_docstring
 
-from ganforge.batches import Images, ImageSpec, Labelled, Spec
-from ganforge.data import open_source
+from ganforge.batches import ImageSpec, Points, Spec
+from ganforge.data import Reading, open_source
 from ganforge.errors import RequestError
 from ganforge.game import Game, Preset, hyper_parameters, reads
 from ganforge.options import as_arguments, names_of, parse, read_config, value_after
@@ -59,12 +59,12 @@ def parse_with_game(
     return parsed.common, {name: getattr(parsed.game, name) for name in names_of(own)}
 
 
-def spec_for(game: type[Game], data: str | None, size: int, channels: int) -> Spec:
-    """The data specification to build a game for: that of `data`, or pictures of this shape, or the game's own points."""
+def spec_for(game: type[Game], data: str | None, reading: Reading) -> Spec:
+    """The data specification to build a game for: that of `data`, or pictures as `reading` says (64x64 RGB), or the game's own points."""
     if data is not None:
-        return open_source(data, labels=Labelled in reads(game)).spec
-    if any(issubclass(kind, Images) for kind in reads(game)):
-        return ImageSpec(size, size, channels)
+        return open_source(data, kinds=reads(game), reading=reading).spec
+    if any(kind is not Points for kind in reads(game)):
+        return ImageSpec(*(reading.shape() or (64, 64)), reading.channels or 3)
     return open_source(game.source).spec
 
 

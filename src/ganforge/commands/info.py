@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
@@ -13,6 +13,7 @@ from rich.table import Table
 from ganforge import zoo
 from ganforge.commands.catalogue import named_first, tasks_of
 from ganforge.commands.game_options import help_of, parse_with_game, spec_for
+from ganforge.data import Reading
 from ganforge.game import Game
 from ganforge.options import parse
 from ganforge.runs import build
@@ -23,15 +24,12 @@ class InfoOptions:
     """Options of `info`."""
 
     data: str | None = None
-    """Build the players for this SOURCE; None: pictures of --size and --channels, or the game's own points."""
-    size: int = 64
-    """Side of the pictures."""
-    channels: int = 3
-    """1 (grey) or 3 (RGB)."""
+    """Build the players for this SOURCE; None: pictures of --size (64) and --channels (3), or the game's own points."""
     preset: str | None = None
     """A named setting of the game."""
     json: bool = False
     """As JSON, for scripts."""
+    reading: Reading = field(default_factory=Reading)
 
 
 def info_command(arguments: list[str], about: str) -> int:
@@ -52,7 +50,7 @@ def info_command(arguments: list[str], about: str) -> int:
 
 def _tell(name: str, game: type[Game], options: InfoOptions, hyper: dict[str, Any]) -> dict[str, Any]:
     entry = zoo.catalogue()[name]
-    spec = spec_for(game, options.data, options.size, options.channels)
+    spec = spec_for(game, options.data, options.reading)
     built = build(game, spec, hyper)
     helps = help_of(game)
     chosen = game.presets[options.preset].options if options.preset else {}

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ganforge import zoo
 from ganforge.commands.catalogue import named_first
 from ganforge.commands.game_options import parse_with_game
-from ganforge.engine import Interrupted, Settings, train
+from ganforge.data import Reading
+from ganforge.engine import Interrupted, Settings, leads, train
 from ganforge.errors import RequestError
 from ganforge.game import Game
 from ganforge.options import parse
@@ -23,15 +24,7 @@ class TrainOptions:
     """What is trained on, and where the run goes."""
 
     data: str | None = None
-    """SOURCE: digits, gaussian, curves, sine, ring, grid, a folder, an .npz, .npy or .csv file; None: the game's own."""
-    size: int | None = None
-    """Side of the pictures; None: the source's own (64 for folders)."""
-    channels: int | None = None
-    """1 (grey) or 3 (RGB); None: the source's own."""
-    workers: int = 0
-    """Threads that decode pictures; 0: one per core. The weights do not depend on it."""
-    strict: bool = False
-    """Stop at the first bad picture instead of skipping and counting it."""
+    """SOURCE: digits, gaussian, curves, sine, ring, grid, a folder, a file, shards, hub:NAME, or two with a comma; None: the game's own."""
     out: str | None = None
     """The run folder; None: runs/GAME-SOURCE."""
     resume: bool = False
@@ -42,6 +35,7 @@ class TrainOptions:
     """A YAML file of options; the command line wins."""
     preset: str | None = None
     """A named setting of the game (see ganforge info GAME); config and command line win."""
+    reading: Reading = field(default_factory=Reading)
     engine: Settings = field(default_factory=Settings)
 
 
@@ -65,20 +59,20 @@ def train_command(arguments: list[str], about: str) -> int:
             options.engine,
             out=folder.path,
             hyper=hyper,
-            size=options.size,
-            channels=options.channels,
-            workers=options.workers,
-            strict=options.strict,
+            reading=options.reading,
             resume=options.resume,
             overwrite=options.overwrite,
             command=command,
             note=_fitting_presets(game, options),
         )
     except Interrupted as stop:
+        if not leads():
+            return 130
         again = [argument for argument in arguments if argument not in ("--resume", "--overwrite")]
         print(f"ganforge: {stop}; checkpoint written. To go on: {shlex.join(['ganforge', 'train', *again, '--resume'])}", file=sys.stderr)
         return 130
-    _print_where(folder)
+    if leads():
+        _print_where(folder)
     return 0
 
 
@@ -87,8 +81,7 @@ def _stored(folder: RunFolder, name: str) -> dict[str, Any]:
     record = RunRecord.read(folder.record)
     if record.game != name:
         raise RequestError(f"{folder.path}: holds a run of {record.game}, not of {name}; give another --out")
-    data = {"data": record.data["source"], "size": record.data["size"], "channels": record.data["channels"]}
-    return {**data, **record.settings, **record.hyper}
+    return {"data": record.data["source"], **asdict(Reading.stored(record.data)), **record.settings, **record.hyper}
 
 
 def _fitting_presets(game: type[Game], options: TrainOptions) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,9 +12,9 @@ from rich.table import Table
 from torch import Tensor
 
 from ganforge import pictures
-from ganforge.batches import ImageSpec, images_to_bytes
+from ganforge.batches import KINDS, ImageSpec, images_to_bytes
 from ganforge.capabilities import judge, sampler
-from ganforge.data import Source, open_source
+from ganforge.data import Reading, Source, open_source
 from ganforge.errors import RequestError
 from ganforge.files import atomic_write, write_json
 from ganforge.game import Game
@@ -152,12 +152,12 @@ def _run_first(arguments: list[str], command: str) -> tuple[RunFolder, list[str]
 def _source_of(run: RunFolder, data: str | None = None) -> Source:
     """What the run was trained on, or other data in the same shape."""
     record = RunRecord.read(run.record)
-    if not isinstance(record.spec, ImageSpec):
-        return open_source(data or record.data["source"])
-    size, channels = record.data["size"], record.data["channels"]
-    if data is not None:
-        size, channels = record.spec.height, record.spec.channels
-    return open_source(data or record.data["source"], size=size, channels=channels, labels=bool(record.spec.classes))
+    reading = Reading.stored(record.data)
+    if data is not None and isinstance(record.spec, ImageSpec):
+        reading = replace(reading, size=f"{record.spec.width}x{record.spec.height}", channels=record.spec.channels)
+    # Runs did not always say what they read; then their specification does.
+    kind = record.data.get("kind") or ("Labelled" if isinstance(record.spec, ImageSpec) and record.spec.classes else None)
+    return open_source(data or record.data["source"], kinds=(KINDS[kind],) if kind else (), reading=reading)
 
 
 def _portrait(out: Path, samples: Tensor, game: Game, run: RunFolder) -> None:

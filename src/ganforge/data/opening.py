@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 from pathlib import Path
 
+from ganforge.batches import Batch, Labelled
 from ganforge.data.bundled import digits
 from ganforge.data.fit import check_fit
 from ganforge.data.folder import open_folder
+from ganforge.data.reading import Reading
 from ganforge.data.source import Endless, Finite, Source
 from ganforge.data.stored import open_csv, open_npy, open_npz
 from ganforge.data.synthetic import Curves, Gaussian, Mixture, Sines
@@ -36,7 +40,11 @@ BUNDLED: dict[str, str] = {
 
 
 def open_source(
-    text: str, *, size: int | None = None, channels: int | None = None, labels: bool = False, workers: int = 0, strict: bool = False
+    text: str,
+    *,
+    kinds: tuple[type[Batch], ...] = (),
+    reading: Reading = Reading(),  # noqa: B008
+    **options: Any,
 ) -> Source:
     """The source that `text` names: a name of `BUNDLED`, a folder of pictures, an `.npz`, `.npy` or `.csv` file.
 
@@ -45,6 +53,17 @@ def open_source(
     per processor); `strict` refuses a folder with a bad picture, where the default skips it and notes why. A folder that is named like
     a bundled source is reached by "./digits". RequestError says what was wrong and what would be right.
     """
+    if "size" in options and options["size"] is not None:
+        options["size"] = str(options["size"])
+    reading = replace(reading, **options)
+    shape = reading.shape()
+    size, channels, labels, workers, strict = (
+        shape[0] if shape else None,
+        reading.channels,
+        Labelled in kinds,
+        reading.workers,
+        reading.strict,
+    )
     check_fit(size, channels)
     if workers < 0:
         raise RequestError(f"workers = {workers}: threads that decode are 0 (one per processor) or more")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 from ganforge.errors import RequestError
 
@@ -57,6 +58,14 @@ class Reading:
         for name, least in {"jitter": 0, "text_dim": 1, "workers": 0}.items():
             if getattr(self, name) < least:
                 raise RequestError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least {least}")
+
+    @classmethod
+    def stored(cls, data: Mapping[str, Any]) -> Reading:
+        """From what `run.json` says of a run's data; what an older run does not say is as it was then, by default."""
+        values = {field.name: data[field.name] for field in fields(cls) if field.name in data}
+        if values.get("size") is not None:
+            values["size"] = str(values["size"])
+        return cls(**values)
 
     def shape(self) -> tuple[int, int] | None:
         """(height, width) as asked for, or None. RequestError where `size` is neither 64 nor 96x64, or out of 1..4096."""

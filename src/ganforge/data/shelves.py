@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+_NAMED = 5  # names that a note lists; the rest are counted
 
 
 class Shelf(ABC):
-    """Encoded pictures by number, sorted by name. Reading one is safe from several threads.
+    """Encoded pictures by number, in the order of their names (shards: as they lie). Reading is safe from several threads.
 
-    `origin` is what messages call the shelf, `names` the pictures' names within it (with "/"), `notes` what was left out and why.
+    `origin` is what messages call the shelf, `identity` what tells it from others in the cache, `names` the pictures' names within it
+    (with "/"; shards may repeat a name), `notes` what was left out and why, `classes` the names of its labels where it knows them.
     """
 
     origin: str
+    identity: str
     names: Sequence[str]
     notes: list[str]
+    classes: tuple[str, ...] = ()
     runs: tuple[int, ...] | None = None
     """Lengths of the stretches that are best read in order (shards), or None."""
 
@@ -30,6 +39,79 @@ class Shelf(ABC):
     def stamp(self, number: int) -> tuple[int, int]:
         """(size in bytes, time of the last change in ns) of one picture: it differs where the picture was edited."""
 
-    @abstractmethod
-    def subset(self, numbers: Sequence[int]) -> Shelf:
-        """The shelf of these pictures, in this order."""
+    def place(self, number: int) -> str:
+        """Where one picture lies, for messages."""
+        return readable(f"{self.origin}/{self.names[number]}")
+
+    def sidecar(self, number: int, suffix: str) -> bytes | None:
+        """What lies beside a picture under the same name with another suffix (".cls", ".txt", ".json"), or None.
+
+        `.cls` is a class's number in digits, an index into `classes` where those are known; `.txt` captions, one a line.
+        """
+        return None
+
+    def sidecars(self, suffix: str) -> list[bytes | None]:
+        """`sidecar` of every picture, in less time than one by one."""
+        return [self.sidecar(number, suffix) for number in range(len(self))]
+
+    def subset(self, numbers: Sequence[int] | NDArray[np.int64]) -> Shelf:
+        """The shelf of these pictures, in this order; its notes are its own."""
+        return Part(self, numbers)
+
+
+class Part(Shelf):
+    """Some pictures of another shelf, in an order of their own."""
+
+    def __init__(self, whole: Shelf, numbers: Sequence[int] | NDArray[np.int64]) -> None:
+        self._whole = whole
+        self._numbers = np.asarray(numbers, dtype=np.int64)
+        self.origin = whole.origin
+        self.identity = whole.identity
+        self.classes = whole.classes
+        self.names = [whole.names[number] for number in self._numbers]
+        self.notes = list(whole.notes)
+        self.runs = None if whole.runs is None else _runs_left(whole.runs, self._numbers)
+
+    def open(self, number: int) -> BinaryIO:
+        """As of the whole shelf."""
+        return self._whole.open(int(self._numbers[number]))
+
+    def stamp(self, number: int) -> tuple[int, int]:
+        """As of the whole shelf."""
+        return self._whole.stamp(int(self._numbers[number]))
+
+    def place(self, number: int) -> str:
+        """As of the whole shelf."""
+        return self._whole.place(int(self._numbers[number]))
+
+    def sidecar(self, number: int, suffix: str) -> bytes | None:
+        """As of the whole shelf."""
+        return self._whole.sidecar(int(self._numbers[number]), suffix)
+
+    def sidecars(self, suffix: str) -> list[bytes | None]:
+        """As of the whole shelf."""
+        found = self._whole.sidecars(suffix)
+        return [found[number] for number in self._numbers]
+
+
+def _runs_left(runs: Sequence[int], numbers: NDArray[np.int64]) -> tuple[int, ...]:
+    """How many of `numbers` follow each other within one run, again and again."""
+    within = np.searchsorted(np.cumsum(runs), numbers, side="right")
+    borders = np.flatnonzero(np.diff(within)) + 1
+    return tuple(np.diff([0, *borders, len(numbers)]).tolist()) if len(numbers) else ()
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f", and {more} more" if more > 0 else "")
+
+
+def readable(name: str) -> str:
+    """The name with bytes that are no UTF-8 replaced, so that it can be printed and written."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
+def kinds_of(suffixes: Iterable[tuple[str, int]]) -> str:
+    """(suffix, count) pairs in words: 2 .png, 1 .txt."""
+    return ", ".join(f"{count} {suffix or 'no suffix'}" for suffix, count in suffixes)

@@ -46,6 +46,8 @@ class Finite(Source):
     count: int
     labels: Tensor | None = None
     """The class of each sample, [count], int64, an index into the spec's `classes`; None where nothing is labelled."""
+    fingerprint: str = ""
+    """Changes when a sample is edited, added, removed or renamed; "" where that cannot be known."""
     runs: tuple[int, ...] | None = None
     """Lengths of the stretches that are best read in order (shards); None: every order is as fast."""
 

@@ -1,10 +1,13 @@
-"""Checkpoints: written whole or not at all, read without unpickling anything."""
+"""Checkpoints: written whole or not at all, known by their checksums, read without unpickling anything."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,15 @@ import torch
 from torch import nn
 
 from ganforge.errors import RequestError
-from ganforge.files import atomic_write, flush_to_disk
+from ganforge.files import atomic_write, flush_to_disk, write_json
 from ganforge.weights import load_weights, save_weights
+
+
+_SUMS = "sha256.json"
+
+
+class DamagedError(RequestError):
+    """A checkpoint is not what was written."""
 
 
 def write_checkpoint(path: Path, game: nn.Module, trainer: dict[str, Any]) -> None:
@@ -30,6 +40,7 @@ def write_checkpoint(path: Path, game: nn.Module, trainer: dict[str, Any]) -> No
             except RuntimeError as error:
                 # How torch says that the disk is full.
                 raise OSError(f"{file}: {str(error).splitlines()[0]}") from None
+        write_json(temporary / _SUMS, {file.name: _sum(file) for file in sorted(temporary.iterdir())})
         temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -37,13 +48,46 @@ def write_checkpoint(path: Path, game: nn.Module, trainer: dict[str, Any]) -> No
 
 
 def read_checkpoint(path: Path, game: nn.Module) -> dict[str, Any]:
-    """Loads the weights into `game` and returns the trainer's state."""
+    """Loads the weights into `game` and returns the trainer's state. DamagedError, before anything is loaded, where a file has changed."""
+    _check(path)
     load_weights(game, path / "game.safetensors")
     try:
         state: dict[str, Any] = torch.load(path / "trainer.pt", weights_only=True, map_location="cpu")
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise RequestError(f"{path / 'trainer.pt'}: not a whole trainer state ({' '.join(str(error).split())[:200]})") from None
+        raise DamagedError(f"{path / 'trainer.pt'}: not a whole trainer state ({' '.join(str(error).split())[:200]})") from None
     return state
+
+
+def read_newest(checkpoints: list[Path], game: nn.Module, say: Callable[[str], None]) -> dict[str, Any]:
+    """The state of the last checkpoint that is whole. Damaged ones are set aside under another name, and `say` is told."""
+    for path in reversed(checkpoints):
+        try:
+            return read_checkpoint(path, game)
+        except DamagedError as error:
+            aside = path.with_name(f"damaged-{path.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+            say(f"{error}; set aside as {aside.name}, going on from the checkpoint before it")
+    raise RequestError(f"{checkpoints[0].parent}: no checkpoint is whole; begin anew with --overwrite")
+
+
+def _check(path: Path) -> None:
+    sums = path / _SUMS
+    # Checkpoints had none before version 0.2; a directory without one is of such a run, since all files appear at once.
+    if not sums.exists():
+        return
+    try:
+        expected = dict(json.loads(sums.read_text(encoding="utf-8")))
+        wrong = next((name for name, digest in expected.items() if _sum(path / name) != digest), None)
+    except (OSError, ValueError, TypeError) as error:
+        raise DamagedError(f"{path}: damaged ({error})") from None
+    if wrong is not None:
+        raise DamagedError(f"{path / wrong}: damaged, its checksum is not the one that was written")
+
+
+def _sum(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def prune(checkpoints: list[Path], keep: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -38,12 +39,15 @@ class Ledger:
         self._values.setdefault(key, []).append(value)
         self._rounds.setdefault(key, []).append(number)
 
-    def read(self) -> dict[str, float]:
-        """The means since the last `clear`. Raises NotFiniteError at the first loss, by round, that is not finite."""
+    def read(self, mean: Callable[[Tensor], Tensor] = lambda values: values) -> dict[str, float]:
+        """The means since the last `clear`. Raises NotFiniteError at the first loss, by round, that is not finite.
+
+        `mean` averages over ranks; each has noted the same moves, as each plays the same game.
+        """
         if not self._values:
             return {}
         means = [torch.stack([value.float().mean() for value in values]) for values in self._values.values()]
-        numbers = torch.cat(means).tolist()
+        numbers = mean(torch.cat(means)).tolist()
         averages: dict[str, float] = {}
         bad: list[NotFiniteError] = []
         for key, rounds in self._rounds.items():

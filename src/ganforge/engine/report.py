@@ -116,6 +116,35 @@ class Report:
         self._progress.console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
+class Silence(Report):
+    """The report of the ranks after the first: none."""
+
+    def __init__(self) -> None:
+        self.speed = 0.0
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Nothing was opened."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def due(self) -> bool:
+        """Never."""
+        return False
+
+    def tick(self, round: int, samples: int, phase: str, values: dict[str, float]) -> None:
+        """Nothing."""
+
+    def status(self, status: str, round: int, phase: str, message: str = "") -> None:
+        """Nothing."""
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+
 def write_state(path: Path, status: str, **values: Any) -> None:
     """state.json: `status` is running, finished, interrupted or failed."""
     write_json(path, {"status": status, **values, "time": round_to(time.time())}, durable=False)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ganforge.engine.ledger import Ledger
+from ganforge.engine.ranks import Alone
 from ganforge.engine.seat import Seat
 from ganforge.errors import TrainingError
 from ganforge.game import Move
@@ -18,14 +18,15 @@ Play = Generator[Move, Mapping[str, Tensor] | None, None]
 
 
 class Sight(Mapping[str, Tensor]):
-    """What a move saw, averaged over the accumulated rounds when it is asked for, so that nobody pays for what nobody reads."""
+    """What a move saw, averaged over accumulated rounds and ranks when it is asked for, so that nobody pays for what nobody reads."""
 
-    def __init__(self, moves: list[Move]) -> None:
+    def __init__(self, moves: list[Move], ranks: Alone) -> None:
         self._seen = [move.seen for move in moves]
+        self._ranks = ranks
 
     def __getitem__(self, name: str) -> Tensor:
-        """The mean, a scalar tensor without a graph; no host synchronisation."""
-        return torch.stack([seen[name].detach().float().mean() for seen in self._seen]).mean()
+        """The mean, a scalar tensor without a graph; no host synchronisation. Every rank must ask, as each runs the same `play`."""
+        return self._ranks.mean(torch.stack([seen[name].detach().float().mean() for seen in self._seen]).mean())
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._seen[0])
@@ -37,13 +38,15 @@ class Sight(Mapping[str, Tensor]):
 def play_round(
     rounds: list[Iterator[Move]],
     seats: Mapping[str, Seat],
-    ledger: Ledger,
+    note: Callable[[Move], None],
     number: int,
     autocast: Callable[[], AbstractContextManager[object]],
+    ranks: Alone,
 ) -> None:
     """Plays the given rounds in lockstep: each advances to its next move and its backward runs at once, then one step for all.
 
     After the last step only the first is resumed (so that state kept after the last `yield` changes once); the others are closed.
+    `note` is told every move once its gradients are taken.
     """
     plays = [cast(Play, play) for play in rounds]
     sight: Sight | None = None
@@ -60,14 +63,16 @@ def play_round(
                 raise TrainingError(
                     f"round {number}: accumulated rounds must make equal moves; one {ended} where the first moved {moves[0].players}"
                 )
-            _take_gradients(move, seats, scale=1 / len(plays), number=number)
+            last = k == len(plays) - 1
+            _take_gradients(move, seats, 1 / len(plays), number, ranks.averaging if last else _not_yet)
             # Only values are kept: the graph of this micro-batch is freed before the next one is built.
             move.losses = {names: loss.detach() for names, loss in move.losses.items()}
-            ledger.add(number, move)
+            note(move)
             moves.append(move)
+        ranks.averaged()
         for name in dict.fromkeys(moves[0].players):
             seats[name].step()
-        sight = Sight(moves)
+        sight = Sight(moves, ranks)
 
 
 def _next_move(play: Play, sight: Sight | None, autocast: Callable[[], AbstractContextManager[object]]) -> Move | None:
@@ -78,7 +83,18 @@ def _next_move(play: Play, sight: Sight | None, autocast: Callable[[], AbstractC
             return None
 
 
-def _take_gradients(move: Move, seats: Mapping[str, Seat], scale: float, number: int) -> None:
+def _not_yet(_parameters: Sequence[nn.Parameter]) -> AbstractContextManager[None]:
+    """More gradients are to be accumulated before they are averaged."""
+    return nullcontext()
+
+
+def _take_gradients(
+    move: Move,
+    seats: Mapping[str, Seat],
+    scale: float,
+    number: int,
+    averaging: Callable[[Sequence[nn.Parameter]], AbstractContextManager[None]],
+) -> None:
     remaining = len(move.losses)
     for names, loss in move.losses.items():
         unknown = [name for name in names if name not in seats]
@@ -93,4 +109,5 @@ def _take_gradients(move: Move, seats: Mapping[str, Seat], scale: float, number:
             raise TrainingError(
                 f"round {number}: {' and '.join(names)} share parameters, which one move would step twice; let one of them move"
             )
-        (loss * scale if scale != 1 else loss).backward(inputs=inputs, retain_graph=remaining > 0)
+        with averaging(inputs):
+            (loss * scale if scale != 1 else loss).backward(inputs=inputs, retain_graph=remaining > 0)

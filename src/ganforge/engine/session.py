@@ -13,13 +13,15 @@ from typing import NoReturn
 from ganforge.data import Source
 from ganforge.engine.checkpoint import prune, write_checkpoint
 from ganforge.engine.ledger import NotFiniteError
+from ganforge.engine.memory import peak_memory
+from ganforge.engine.ranks import LostRankError
 from ganforge.engine.report import Report, round_to
 from ganforge.engine.seat import averaged
 from ganforge.engine.showing import finish, show
 from ganforge.engine.trainer import Trainer
 from ganforge.errors import TrainingError
 from ganforge.game import Phase
-from ganforge.runs import RunFolder
+from ganforge.runs import RunFolder, RunRecord
 from ganforge.weights import save_weights
 
 
@@ -39,11 +41,14 @@ class Session:
         self.folder = folder
         self.source = source
         self.report = report
+        self.ranks = trainer.ranks
+        self._leads = self.ranks.rank == 0
         self._every_rounds, self._every_seconds = trainer.settings.checkpoint_interval()
         self._sample_every = trainer.settings.sample_every or max(1, trainer.rounds // 24)
         self._saved_at = time.monotonic()
         self._latest: dict[str, float] = {}
-        self._stop = False
+        self._troubles: set[str] = set()
+        self._asked_at: float | None = None
 
     def run(self) -> None:
         """Plays to the last round. Raises Interrupted after Ctrl-C or SIGTERM, TrainingError where the game fails."""
@@ -54,36 +59,39 @@ class Session:
         with self._stopping():
             while trainer.round < trainer.rounds:
                 phase = self._play().name
-                # Read once: a signal that comes from here on stops the next round, after a checkpoint of its own.
-                last, stopping = trainer.round == trainer.rounds, self._stop
+                # Asked once: a signal that comes from here on stops the next round, after a checkpoint of its own.
+                last = trainer.round == trainer.rounds
+                stopping, save = self.ranks.agree([self._asked_at is not None, self._clock_says_save()])
                 if trainer.round % settings.log_every == 0 or trainer.round == 1 or last:
                     self._log(phase, before + time.monotonic() - began)
                 if trainer.round % self._sample_every == 0 or last:
                     self._show()
-                if self._checkpoint_due() or last or stopping:
+                if save or last or stopping or self._count_says_save():
                     self._checkpoint()
                 if self.report.due() or last:
-                    self._latest = {**self._latest, **self._read()}
-                    self.report.tick(trainer.round, trainer.cursor, phase, self._latest)
+                    self._tick(phase)
                 if stopping and not last:
                     self.report.say(f"stopped; round {trainer.round} is saved")
-                    finish(self.folder)
-                    self.report.status("interrupted", trainer.round, phase)
+                    self._finish("interrupted", phase)
                     raise Interrupted(trainer.round)
-        finish(self.folder)
-        self.report.status("finished", trainer.round, trainer.phases[-1].name)
+        self._finish("finished", trainer.phases[-1].name)
 
     def _play(self) -> Phase:
         try:
             return self.trainer.play_round()
+        except LostRankError as error:
+            self._fail(LostRankError(f"round {self.trainer.round + 1}: {error}; {self._last_good()}; --resume goes on from it"))
         except TrainingError as error:
             self._fail(error)
 
     def _read(self) -> dict[str, float]:
+        """The averages over ranks since the last log; all ranks read in the same rounds."""
         try:
-            return self.trainer.ledger.read()
+            return self.trainer.ledger.read(self.ranks.mean)
         except NotFiniteError as error:
-            self._fail(TrainingError(f"{error}; {self._last_good()}; try a smaller learning rate, or --precision fp32"))
+            failure = TrainingError(f"{error}; {self._last_good()}; try a smaller learning rate, or --precision fp32")
+            failure.reported = not self._leads
+            self._fail(failure)
 
     def _last_good(self) -> str:
         checkpoints = self.folder.checkpoints()
@@ -95,35 +103,63 @@ class Session:
             self.report.status("failed", self.trainer.round, self.trainer.phase()[0].name, str(error))
         raise error
 
+    def _finish(self, status: str, phase: str) -> None:
+        if self._leads:
+            with self._going_on("the curves"):
+                finish(self.folder)
+            with self._going_on("state.json"):
+                self.report.status(status, self.trainer.round, phase)
+            with self._going_on("run.json"):
+                record = RunRecord.read(self.folder.record)
+                record.outcome = {"rounds": self.trainer.round, "peak_mib": round_to(peak_memory(self.trainer.device))}
+                record.outcome["seconds"] = round_to(self._seconds_so_far())
+                record.write(self.folder.record)
+
+    @contextmanager
+    def _going_on(self, what: str) -> Iterator[None]:
+        """What is only looked at may fail (a full disk, a folder gone): said once, and the game goes on. Checkpoints may not."""
+        try:
+            yield
+        except OSError as error:
+            if what not in self._troubles:
+                self._troubles.add(what)
+                self.report.say(f"round {self.trainer.round}: {what} could not be written ({error}); training goes on")
+
     def _log(self, phase: str, seconds: float) -> None:
         self._latest = self._read()
         self.trainer.ledger.clear()
-        self.report.log(
-            {
-                "round": self.trainer.round,
-                "phase": phase,
-                "seconds": round_to(seconds),
-                "speed": round_to(self.report.speed),
-                **self._latest,
-            }
-        )
+        row = {"round": self.trainer.round, "phase": phase, "seconds": round_to(seconds), "speed": round_to(self.report.speed)}
+        with self._going_on("metrics.jsonl"):
+            self.report.log({**row, "peak_mib": round_to(peak_memory(self.trainer.device)), **self._latest})
+
+    def _tick(self, phase: str) -> None:
+        # Its own values alone: this happens by the clock, when the other ranks are elsewhere. What is not finite is found with the rest.
+        with suppress(NotFiniteError):
+            self._latest = {**self._latest, **self.trainer.ledger.read()}
+        with self._going_on("state.json"):
+            self.report.tick(self.trainer.round, self.trainer.cursor, phase, self._latest)
 
     def _seconds_so_far(self) -> float:
         rows = self.folder.metric_rows()
         return float(rows[-1]["seconds"]) if rows else 0.0
 
-    def _checkpoint_due(self) -> bool:
-        if self._every_rounds:
-            return self.trainer.round % self._every_rounds == 0
-        return time.monotonic() - self._saved_at >= (self._every_seconds or 0.0)
+    def _count_says_save(self) -> bool:
+        return self._every_rounds is not None and self.trainer.round % self._every_rounds == 0
+
+    def _clock_says_save(self) -> bool:
+        # The first rank's clock: those of two machines differ.
+        return self._leads and self._every_seconds is not None and time.monotonic() - self._saved_at >= self._every_seconds
 
     def _checkpoint(self) -> None:
         # A loss that is not finite must not reach a checkpoint: read before writing.
         self._read()
-        path = self.folder.checkpoint(self.trainer.round)
+        path, state = self.folder.checkpoint(self.trainer.round), self.trainer.state()
+        self._saved_at = time.monotonic()
+        if not self._leads:
+            return
         try:
             if not path.exists():
-                write_checkpoint(path, self.trainer.game, self.trainer.state())
+                write_checkpoint(path, self.trainer.game, state)
             with averaged(self.trainer.seats.values()):
                 save_weights(self.trainer.game, self.folder.weights)
         except OSError as error:
@@ -132,21 +168,23 @@ class Session:
         self._saved_at = time.monotonic()
 
     def _show(self) -> None:
-        with self.trainer.at_rest():
-            show(self.trainer.game, self.source, self.folder.sample(self.trainer.round), self.trainer.settings.seed, self._latest)
+        if self._leads:
+            with self.trainer.at_rest(), self._going_on("the samples"):
+                show(self.trainer.game, self.source, self.folder.sample(self.trainer.round), self.trainer.settings.seed, self._latest)
 
     @contextmanager
     def _stopping(self) -> Iterator[None]:
-        """The first Ctrl-C (or SIGTERM) ends the round and saves, the second ends at once; nothing outside the main thread."""
+        """The first Ctrl-C (or SIGTERM) ends the round and saves, one a second later ends at once; nothing outside the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
 
         def ask(_number: int, _frame: FrameType | None) -> None:
-            if self._stop:
+            # A launcher passes on the Ctrl-C that the terminal has sent us already: within a second two are one.
+            if self._asked_at is not None and time.monotonic() - self._asked_at > 1.0:
                 raise KeyboardInterrupt
             # Nothing is printed here: the signal may have come in the middle of printing.
-            self._stop = True
+            self._asked_at = self._asked_at or time.monotonic()
 
         before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

@@ -16,7 +16,7 @@ class Settings:
     rounds: int | None = None
     """Rounds to play, in the phases that do not fix their own number; None: the game's own length."""
     batch_size: int | None = None
-    """Samples per batch; None: the game's own."""
+    """Samples per batch, of all ranks together; None: the game's own."""
     seed: int = 0
     """Seed of the weights, the noise and the order of the data."""
     checkpoint_every: str = "2m"
@@ -35,6 +35,9 @@ class Settings:
     """cpu, cuda, cuda:1, mps; auto takes a GPU where there is one."""
     deterministic: bool = False
     """Refuse operations that may differ between two runs (needed on a GPU for bit-exact resumption; the CPU always is)."""
+
+    sync_batchnorm: bool = False
+    """With several ranks: batch normalisation over the batches of all of them, not each rank's own."""
 
     def __post_init__(self) -> None:
         least = {"rounds": 1, "batch_size": 1, "keep": 1, "log_every": 1, "sample_every": 1, "accumulate": 1, "seed": 0}

@@ -9,22 +9,25 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ganforge.batches import Batch
 from ganforge.data import Stream
 from ganforge.engine.ledger import Ledger
+from ganforge.engine.ranks import Alone, seeded
 from ganforge.engine.rounds import play_round
 from ganforge.engine.seat import Seat, averaged
 from ganforge.engine.settings import Settings
-from ganforge.errors import TrainingError
+from ganforge.engine.synchronising import synchronise
+from ganforge.errors import RequestError, TrainingError
 from ganforge.game import Game, Phase
 
 
 class Serving:
-    """The batches of one of `of` lockstep rounds: it takes every `of`-th micro-batch of the stream, from number `k`."""
+    """The batches of one of `of` rounds played side by side: it takes every `of`-th micro-batch of the stream, from number `k`."""
 
-    def __init__(self, stream: Stream, cursor: int, size: int, resolution: int | None, k: int, of: int) -> None:
-        self._at = partial(stream.at, size=size, resolution=resolution)
+    def __init__(self, at: Callable[..., Batch], cursor: int, size: int, resolution: int | None, k: int, of: int) -> None:
+        self._at = partial(at, size=size, resolution=resolution)
         self._size = size
         self._next = cursor + k * size
         self._stride = of * size
@@ -41,12 +44,18 @@ class Serving:
 
 
 class Trainer:
-    """Plays a game on a stream of batches. Its state (with the game's) is complete: equal states play on equally, bit for bit."""
+    """Plays a game on a stream of batches. Its state (with the game's) is complete: equal states play on equally, bit for bit.
 
-    def __init__(self, game: Game, stream: Stream, settings: Settings, device: torch.device) -> None:
+    With several `ranks` each has a trainer, which plays its share of every batch.
+    """
+
+    def __init__(self, game: Game, stream: Stream, settings: Settings, device: torch.device, ranks: Alone | None = None) -> None:
         self.game = game.to(device=device)
         # Convolutions run faster on it, everywhere we measured; other layers do not notice.
         self.game.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.ranks = ranks or Alone()
+        if settings.sync_batchnorm and self.ranks.world > 1:
+            synchronise(self.game)
         self.stream = stream
         self.settings = settings
         self.device = device
@@ -56,6 +65,8 @@ class Trainer:
         self.cursor = 0
         self.phases = _with_rounds(game, settings)
         self.rounds = sum(phase.rounds or 0 for phase in self.phases)
+        for phase in self.phases:
+            self._share(phase)
 
     def phase(self) -> tuple[Phase, int]:
         """The phase of the next round, and the number of its first round."""
@@ -76,15 +87,24 @@ class Trainer:
             if phase.fresh and self.game.round == 0:
                 seat.begin()
             seat.schedule(self.game.round)
-        size = phase.batch_size or self.settings.batch_size or self.game.batch_size
-        of = self.settings.accumulate
-        servings = [Serving(self.stream, self.cursor, size, phase.size, k, of) for k in range(of)]
-        play_round([iter(phase.play(serving)) for serving in servings], self.seats, self.ledger, self.round + 1, self._autocast())
+        size, rank, world = self._share(phase), self.ranks.rank, self.ranks.world
+        of = self.settings.accumulate * world
+        servings = [Serving(self.stream.at, self.cursor, size, phase.size, k, of) for k in range(rank, of, world)]
+        note = partial(self.ledger.add, self.round + 1)
+        play_round([iter(phase.play(serving)) for serving in servings], self.seats, note, self.round + 1, self._autocast(), self.ranks)
         if len({serving.taken for serving in servings}) != 1:
             raise TrainingError(f"round {self.round}: accumulated rounds drew unequal numbers of batches")
         self.cursor += servings[0].taken * of * size
         self.round += 1
         return phase
+
+    def _share(self, phase: Phase) -> int:
+        """How many samples of each batch of the phase are this rank's."""
+        size, world = phase.batch_size or self.settings.batch_size or self.game.batch_size, self.ranks.world
+        if size % world:
+            near = max(1, round(size / world)) * world
+            raise RequestError(f"phase {phase.name}: a batch of {size} cannot be shared among {world} ranks; give --batch-size {near}")
+        return size // world
 
     def _autocast(self) -> Callable[[], AbstractContextManager[object]]:
         if self.settings.precision == "fp32":
@@ -92,26 +112,51 @@ class Trainer:
         return partial(torch.autocast, self.device.type, torch.bfloat16)
 
     def state(self) -> dict[str, Any]:
-        """All that the weights and buffers of the game do not hold."""
-        cuda = torch.cuda.get_rng_state_all() if self.device.type == "cuda" else []
-        mps = [torch.mps.get_rng_state()] if self.device.type == "mps" else []
+        """All that the weights and buffers of the game do not hold, for the first rank; every rank must ask."""
+        own = {"random": self._random(), "buffers": self._buffers() if self.ranks.rank else {}}
         return {
             "round": self.round,
             "cursor": self.cursor,
             "seats": {name: seat.state() for name, seat in self.seats.items()},
-            "random": {"cpu": torch.get_rng_state(), "cuda": cuda, "mps": mps},
+            "ranks": self.ranks.gather(own),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `state`."""
+        """The inverse of `state`; the weights and buffers of the game are those of the first rank.
+
+        There may be more ranks than there were: then the new ones begin with noise of their own, and the run is another one.
+        """
         self.round, self.cursor = state["round"], state["cursor"]
         for name, seat in self.seats.items():
             seat.load(state["seats"][name])
-        torch.set_rng_state(state["random"]["cpu"])
-        if self.device.type == "cuda" and state["random"]["cuda"]:
-            torch.cuda.set_rng_state_all(state["random"]["cuda"])
-        if self.device.type == "mps" and state["random"]["mps"]:
-            torch.mps.set_rng_state(state["random"]["mps"][0])
+        # Before ranks, the only random state lay beside the seats.
+        stored = state["ranks"] if "ranks" in state else [{"random": state["random"], "buffers": {}}]
+        if self.ranks.rank >= len(stored):
+            torch.manual_seed(seeded(self.settings.seed, self.ranks.rank, self.round))
+            return
+        own = stored[self.ranks.rank]
+        buffers = dict(self.game.named_buffers())
+        for name, value in own["buffers"].items():
+            buffers[name].copy_(value)
+        self._set_random(own["random"])
+
+    def _buffers(self) -> dict[str, Tensor]:
+        return {name: buffer.cpu() for name, buffer in self.game.named_buffers()}
+
+    def _random(self) -> dict[str, Tensor]:
+        states = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(self.device)
+        if self.device.type == "mps":
+            states["mps"] = torch.mps.get_rng_state()
+        return states
+
+    def _set_random(self, states: Mapping[str, Any]) -> None:
+        torch.set_rng_state(states["cpu"])
+        if self.device.type == "cuda" and len(states.get("cuda", ())):
+            torch.cuda.set_rng_state(states["cuda"], self.device)
+        if self.device.type == "mps" and len(states.get("mps", ())):
+            torch.mps.set_rng_state(states["mps"])
 
     @contextmanager
     def at_rest(self) -> Iterator[None]:

@@ -6,19 +6,20 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from filelock import FileLock, Timeout
 
-from ganforge.batches import Batch, ImageSpec, Labelled
-from ganforge.data import Finite, Source, Stream, open_source
+from ganforge.batches import Batch, ImageSpec
+from ganforge.data import Finite, Reading, Source, Stream, open_source
 from ganforge.devices import choose_device
-from ganforge.engine.checkpoint import read_checkpoint
-from ganforge.engine.report import Report
+from ganforge.engine.checkpoint import read_newest
+from ganforge.engine.ranks import joined, on_every_rank, own_device, seeded
+from ganforge.engine.report import Report, Silence
 from ganforge.engine.session import Session
 from ganforge.engine.settings import FIXED_ON_RESUME, Settings
 from ganforge.engine.trainer import Trainer
@@ -38,10 +39,7 @@ def train(
     *,
     out: str | Path,
     hyper: Mapping[str, Any] | None = None,
-    size: int | None = None,
-    channels: int | None = None,
-    workers: int = 0,
-    strict: bool = False,
+    reading: Reading | None = None,
     resume: bool = False,
     overwrite: bool = False,
     command: str = "",
@@ -49,55 +47,66 @@ def train(
 ) -> G:
     """Trains a game and returns it as its users get it: averaged weights, evaluation mode.
 
-    `data` is a SOURCE of the command line or an opened source; `hyper` are keyword arguments of the game. With `resume` the run in `out`
-    goes on at its last checkpoint; without it a folder that holds a run is refused, unless `overwrite`. `note` is a line for the user,
-    printed when all has been accepted.
+    `data` is a SOURCE of the command line, read as `reading` says, or an opened source; `hyper` are keyword arguments of the game. With
+    `resume` the run in `out` goes on at its last checkpoint; without it a folder that holds a run is refused, unless `overwrite`. `note`
+    is a line for the user, printed when all has been accepted. Under a launcher such as torchrun every process calls it alike.
     Raises RequestError for what cannot be done, TrainingError where the game fails, Interrupted after Ctrl-C.
     """
-    settings = settings or Settings()
+    settings, reading, folder = settings or Settings(), reading or Reading(), RunFolder(Path(out))
     resolved = _with_defaults(game, dict(hyper or {}))
-    folder = RunFolder(Path(out))
-    if isinstance(data, str):
-        source = open_source(data, size=size, channels=channels, labels=Labelled in reads(game), workers=workers, strict=strict)
-    else:
-        source = data
-    kind = choose_kind(game, source)
-    device = choose_device(settings.device)
-    record = RunRecord(
-        game=game_name(game),
-        hyper=to_json(resolved),
-        spec=source.spec,
-        data={"source": source.name, "size": size, "channels": channels, "count": source.count if isinstance(source, Finite) else None},
-        settings=asdict(settings),
-        versions=versions(),
-        command=command or " ".join(sys.argv),
-    )
     if resume and overwrite:
         raise RequestError("--resume goes on, --overwrite begins anew; give one of them")
-    if resume:
-        _check_resumable(folder, record)
-    elif folder.holds_run() and not overwrite:
-        raise RequestError(
-            f"{folder.path} holds a run already; --resume goes on with it, --overwrite begins anew, --out chooses another folder"
-        )
-
-    with _determinism(settings.deterministic):
-        torch.manual_seed(settings.seed)
-        built = build(game, source.spec, resolved)
-        trainer = Trainer(built, Stream(source, kind, seed=settings.seed, device=device), settings, device)
-        with _holding(folder):
-            if resume:
-                trainer.load(read_checkpoint(folder.checkpoints()[-1], built))
-            elif overwrite:
-                _clear(folder)
-            record.write(folder.record)
-            unit = "images" if isinstance(source.spec, ImageSpec) else "points"
-            with Report(folder, unit=unit, rounds=trainer.rounds, start=trainer.round) as report:
-                if note:
-                    report.say(note)
-                Session(trainer, folder, source, report).run()
-    load_weights(built, folder.weights)
+    device = own_device(choose_device(settings.device))
+    with joined(device) as ranks, ExitStack() as held:
+        with ranks.opening():
+            source = open_source(data, kinds=reads(game), reading=reading) if isinstance(data, str) else data
+            kind = choose_kind(game, source)
+            record = RunRecord(
+                game=game_name(game),
+                hyper=to_json(resolved),
+                spec=source.spec,
+                data={"source": source.name, "kind": kind.__name__, **asdict(reading), **_identity(source)},
+                settings=asdict(settings),
+                versions=versions() | {"ranks": str(ranks.world)},
+                command=command or " ".join(sys.argv),
+            )
+            held.enter_context(_determinism(settings.deterministic))
+            torch.manual_seed(settings.seed)
+            built = build(game, source.spec, resolved)
+            trainer = Trainer(built, Stream(source, kind, seed=settings.seed, device=device), settings, device, ranks)
+        with ranks.opening():
+            if ranks.rank == 0:
+                _check_folder(folder, record, resume, overwrite)
+                held.enter_context(_holding(folder))
+                if overwrite:
+                    _clear(folder)
+        remarks = [note] if note else []
+        state = on_every_rank(lambda: read_newest(folder.checkpoints(), built, remarks.append), ranks) if resume else None
+        ranks.alike(built)
+        if state is not None:
+            trainer.load(state)
+        elif ranks.rank:
+            torch.manual_seed(seeded(settings.seed, ranks.rank))
+        with _report(folder, source, trainer, record) as report:
+            for remark in remarks:
+                report.say(remark)
+            Session(trainer, folder, source, report).run()
+    if ranks.rank == 0:
+        load_weights(built, folder.weights)
     return built.eval()
+
+
+def _report(folder: RunFolder, source: Source, trainer: Trainer, record: RunRecord) -> Report:
+    if trainer.ranks.rank:
+        return Silence()
+    record.write(folder.record)
+    unit = "images" if isinstance(source.spec, ImageSpec) else "points"
+    return Report(folder, unit=unit, rounds=trainer.rounds, start=trainer.round)
+
+
+def _identity(source: Source) -> dict[str, Any]:
+    """By what a resumed run knows its data again."""
+    return {"count": source.count, "fingerprint": source.fingerprint} if isinstance(source, Finite) else {"count": None, "fingerprint": ""}
 
 
 def _with_defaults(game: type[Game], hyper: dict[str, Any]) -> dict[str, Any]:
@@ -119,6 +128,19 @@ def choose_kind(game: type[Game], source: Source) -> type[Batch]:
     raise RequestError(f"--data {source.name}: {game_name(game)} reads {can}; this source has {has}")
 
 
+_MEANT = tuple(sorted({field.name for field in fields(Reading)} - {"size", "channels", "workers", "strict", "cache"}))
+"""The ways of reading that make other batches; size and channels are compared as the specification that they come to."""
+
+
+def _check_folder(folder: RunFolder, asked: RunRecord, resume: bool, overwrite: bool) -> None:
+    if resume:
+        _check_resumable(folder, asked)
+    elif folder.holds_run() and not overwrite:
+        raise RequestError(
+            f"{folder.path} holds a run already; --resume goes on with it, --overwrite begins anew, --out chooses another folder"
+        )
+
+
 def _check_resumable(folder: RunFolder, asked: RunRecord) -> None:
     stored = RunRecord.read(folder.record)
     if stored.game != asked.game:
@@ -128,9 +150,14 @@ def _check_resumable(folder: RunFolder, asked: RunRecord) -> None:
     pairs = [(key, stored.hyper.get(key), asked.hyper.get(key)) for key in stored.hyper | asked.hyper]
     pairs += [(key, stored.settings.get(key), asked.settings.get(key)) for key in sorted(FIXED_ON_RESUME)]
     pairs += [("data", stored.data["source"], asked.data["source"])]
+    pairs += [(key, stored.data[key], asked.data[key]) for key in _MEANT if key in stored.data]
     if stored.data["count"] != asked.data["count"]:
         raise RequestError(
             f"{folder.path}: was trained on {stored.data['count']} samples; {asked.data['source']} has {asked.data['count']} now"
+        )
+    if stored.data.get("fingerprint") and stored.data["fingerprint"] != asked.data["fingerprint"]:
+        raise RequestError(
+            f"{folder.path}: {asked.data['source']} has changed since (a file was edited, renamed or replaced); undo it, or begin anew"
         )
     for key, was, now in pairs:
         if was != now:

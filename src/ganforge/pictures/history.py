@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Record = Mapping[str, float | int | str]
 
-_BOOKKEEPING = {"round", "seconds", "speed", "phase"}
+_BOOKKEEPING = {"round", "seconds", "speed", "phase", "peak_mib"}
 _LOSSES, _SHARES, _OTHERS = "losses", "values between 0 and 1", "values"
 
 
