@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import replace
-from functools import partial, wraps
+from collections.abc import Generator, Iterator
+from functools import wraps
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import torch
+from noise import with_noise_per_sample, with_plain_descent
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from variants import Variant, variants, wrap_play
 
@@ -25,7 +24,7 @@ from ganforge.commands.train import TrainOptions
 from ganforge.engine import Settings, Trainer, train
 from ganforge.engine.checkpoint import read_checkpoint, write_checkpoint
 from ganforge.errors import TrainingError
-from ganforge.game import Game, Move, hyper_parameters, registered_name
+from ganforge.game import Move, hyper_parameters, registered_name
 from ganforge.options import names_of
 
 every_variant = pytest.mark.parametrize("variant", variants(), ids=str)
@@ -140,82 +139,6 @@ def test_stopped_after_any_round_and_resumed_it_is_the_uninterrupted_run(variant
             assert_identical(sampler(resumed.game).sample(sampler(resumed.game).latent(4)), expected)
 
 
-class NoisePerSample(TorchFunctionMode):
-    """Draws every random number as a function of (call, row of the large batch), whatever the batch that it is drawn for."""
-
-    FACTORIES = (torch.randn, torch.rand)
-    ROWWISE = (torch.randn_like, torch.rand_like, torch.bernoulli, torch.dropout, nn.functional.dropout, nn.functional.dropout2d)
-    IN_PLACE = (Tensor.uniform_, Tensor.normal_, Tensor.bernoulli_)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.k = 0
-        self.call = 0
-
-    def _row(self, row: int, rows: int) -> None:
-        torch.manual_seed(self.call * 1009 + self.k * rows + row)
-
-    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if "generator" in kwargs:
-            # The data's own order is no noise of the game's.
-            return func(*args, **kwargs)
-        if func in self.FACTORIES:
-            shape = tuple(args[0]) if len(args) == 1 and not isinstance(args[0], int) else args
-            rows = []
-            for row in range(shape[0]):
-                self._row(row, shape[0])
-                rows.append(func(1, *shape[1:], **kwargs))
-            self.call += 1
-            return torch.cat(rows)
-        if func in self.ROWWISE:
-            rows = []
-            for row in range(len(args[0])):
-                self._row(row, len(args[0]))
-                rows.append(func(args[0][row : row + 1], *args[1:], **kwargs))
-            self.call += 1
-            return torch.cat(rows)
-        if func in self.IN_PLACE:
-            for row in range(len(args[0])):
-                self._row(row, len(args[0]))
-                func(args[0][row : row + 1], *args[1:], **kwargs)
-            self.call += 1
-            return args[0]
-        return func(*args, **kwargs)
-
-
-def with_noise_per_sample(game: Game, accumulated: int) -> None:
-    """Tells the noise which rows of the large batch the round that is being advanced computes."""
-    noise = NoisePerSample()
-    # One counter of calls per lockstep round: they advance in turn.
-    calls = [0] * accumulated
-    begun = [0]
-
-    def tracked(moves: Iterator[Move]) -> Iterator[Move]:
-        k = begun[0] % accumulated
-        begun[0] += 1
-        generator = cast(Generator[Move, Any, None], moves)
-        seen = None
-        while True:
-            noise.k, noise.call = k, calls[k]
-            try:
-                with noise:
-                    move = generator.send(seen)
-            except StopIteration:
-                return
-            finally:
-                calls[k] = noise.call
-            seen = yield move
-
-    wrap_play(game, tracked)
-
-
-def with_plain_descent(game: Game) -> None:
-    """Adam divides by the gradient's size and so makes steps of rounding errors; plain descent keeps small what is small."""
-    players = {name: replace(player, optimiser=partial(torch.optim.SGD, lr=0.05)) for name, player in game.players().items()}
-    game.players = lambda: players  # type: ignore[method-assign]
-
-
 @every_variant
 @pytest.mark.parametrize("accumulate", [2, 4])
 def test_accumulated_rounds_equal_one_round_of_a_larger_batch(variant: Variant, accumulate: int) -> None:
@@ -230,7 +153,7 @@ def test_accumulated_rounds_equal_one_round_of_a_larger_batch(variant: Variant, 
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 # Batch statistics would tie the samples of a batch together; the running ones do not.
                 module.eval()
-        with_noise_per_sample(game, of)
+        with_noise_per_sample(game, range(of))
         trainer = variant.trainer(game, batch_size=batch, accumulate=of)
         play(trainer, 2)
         results.append(weights(game))

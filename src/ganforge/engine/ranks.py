@@ -40,7 +40,7 @@ class Alone:
         """The mean over ranks; no host synchronisation."""
         return values
 
-    def averaging(self, parameters: Sequence[nn.Parameter]) -> AbstractContextManager[None]:
+    def averaging(self, parameters: Sequence[nn.Parameter]) -> AbstractContextManager[None]:  # noqa: ARG002
         """Around the last backward of a move: when the block ends, the gradients of these parameters are averaged, or soon will be."""
         return nullcontext()
 
@@ -80,6 +80,7 @@ class Together(Alone):
         self._asked: tuple[Tensor, dist.Work] | None = None
 
     def mean(self, values: Tensor) -> Tensor:
+        """One all-reduce, enqueued behind what the device is doing."""
         with self._watching():
             total = values.detach().float().clone()
             dist.all_reduce(total)
@@ -87,6 +88,7 @@ class Together(Alone):
 
     @contextmanager
     def averaging(self, parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+        """Gradients are sent as they come, or when `averaged` is called."""
         key = tuple(map(id, parameters))
         if key not in self._buckets:
             self._buckets[key] = Buckets(parameters, self.world, overlap=self._device.type == "cuda")
@@ -96,6 +98,7 @@ class Together(Alone):
             yield
 
     def averaged(self) -> None:
+        """The averages are then the parameters' gradients."""
         with self._watching():
             for buckets in self._begun:
                 buckets.finish()
@@ -118,18 +121,21 @@ class Together(Alone):
         return [bool(flag) for flag in flags.tolist()]
 
     def gather(self, value: T) -> list[T]:
+        """Through the hosts; pickled, but only between the processes of one run."""
         everybody: list[Any] | None = [None] * self.world if self.rank == 0 else None
         with self._watching():
             dist.gather_object(value, everybody, dst=0, group=self._hosts)
         return everybody or []
 
     def shared(self, value: T) -> T:
+        """Through the hosts."""
         box = [value]
         with self._watching():
             dist.broadcast_object_list(box, src=0, group=self._hosts)
         return box[0]
 
     def alike(self, module: nn.Module) -> None:
+        """One broadcast a tensor."""
         with self._watching(), torch.no_grad():
             for tensor in module.state_dict().values():
                 # Not in place on strange strides or types that gloo cannot send.
@@ -139,6 +145,7 @@ class Together(Alone):
 
     @contextmanager
     def opening(self) -> Iterator[None]:
+        """Waits for everybody; the first rank that was refused says why, and where if not all were."""
         failure: RequestError | None = None
         try:
             yield
@@ -154,7 +161,7 @@ class Together(Alone):
             where = "" if len(failed) == self.world else f"rank {self.rank} on {socket.gethostname()}: "
             raise RequestError(where + str(failure)) from failure
         if failed:
-            raise Elsewhere(str(said[failed[0]]))
+            raise RefusedElsewhereError(str(said[failed[0]]))
 
     @contextmanager
     def _watching(self) -> Iterator[None]:
@@ -166,7 +173,7 @@ class Together(Alone):
             raise LostRankError(f"rank {self.rank} lost another rank{_last_words()}") from error
 
 
-class Elsewhere(RequestError):
+class RefusedElsewhereError(RequestError):
     """Refused, as another rank reports."""
 
     reported = True
@@ -177,7 +184,7 @@ _WORDS = "ganforge/last-words"
 
 def announce(error: BaseException) -> None:
     """Leaves a line for the ranks that will miss this one."""
-    if dist.is_initialized() and not isinstance(error, LostRankError | Elsewhere):
+    if dist.is_initialized() and not isinstance(error, LostRankError | RefusedElsewhereError):
         with suppress(Exception):
             store = dist.distributed_c10d._get_default_store()
             store.set(_WORDS, f"rank {dist.get_rank()}: {' '.join(str(error).split()) or type(error).__name__}")
