@@ -18,7 +18,6 @@ from ganforge.errors import RequestError
 from ganforge.files import atomic_write, flush_to_disk, write_json
 from ganforge.weights import load_weights, save_weights
 
-
 _SUMS = "sha256.json"
 
 

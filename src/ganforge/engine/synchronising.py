@@ -29,7 +29,7 @@ def _forward(layer: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Tensor:
         values = x.float()
         others = [0, *range(2, x.ndim)]
         moments = torch.stack([values.mean(others), values.square().mean(others)])
-        mean, square = (together.all_reduce(moments) / world).unbind()  # type: ignore[no-untyped-call]
+        mean, square = (together.all_reduce(moments) / world).unbind()
         variance = square - mean.square()
         _remember(layer, mean, variance, x.numel() // x.shape[1] * world)
         shape = [1, -1] + [1] * (x.ndim - 2)

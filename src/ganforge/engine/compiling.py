@@ -1,0 +1,124 @@
+"""`--compile`: the networks of a game are compiled in place, and the game need not know.
+
+A network is called as before: its hooks run as they are, around its compiled forward. `network.forward` stays eager, and so does what is
+drawn `eager`ly between rounds. Only calls change; parameters, names, copies and files of a game do not.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from ganforge.game import Game
+
+Forward = Callable[..., Any]
+
+
+def networks(game: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The networks of a game with their names: modules with parameters and a forward, direct children or in a list or dictionary."""
+    for name, child in game.named_children():
+        if type(child).forward is nn.Module.forward:
+            yield from ((f"{name}.{inner}", network) for inner, network in networks(child))
+        elif any(True for _ in child.parameters()):
+            yield name, child
+
+
+@contextmanager
+def forward_replaced(replacements: Mapping[nn.Module, Forward]) -> Iterator[None]:
+    """Within the block these modules, when called, run another forward; their hooks run around it."""
+    # Not setattr, which searches parameters and submodules, at each call of a network.
+    before = {module: module.__dict__.get("forward") for module in replacements}
+    for module, forward in replacements.items():
+        module.__dict__["forward"] = forward
+    try:
+        yield
+    finally:
+        for module, forward in before.items():
+            if forward is None:
+                del module.__dict__["forward"]
+            else:
+                module.__dict__["forward"] = forward
+
+
+class CompiledNetwork:
+    """How a compiled network is called, until something of it cannot be compiled: then `say` gets one line and it is eager for good."""
+
+    def __init__(self, name: str, network: nn.Module, say: Callable[[str], None], backend: str) -> None:
+        self._name, self._network, self._say, self._backend = name, network, say, backend
+        self._forward: Forward = network.forward
+        self._compiled: dict[Callable[..., Any], Callable[..., Any]] = {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What calling the network gives."""
+        with forward_replaced({self._network: self._compiled_forward}):
+            return self._network._call_impl(*args, **kwargs)
+
+    def _compiled_forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.whole(_answer, *args, **kwargs)
+
+    def whole(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """`function(network.forward, *args, **kwargs)`, compiled with the network in it: what a penalty asks for."""
+        if function not in self._compiled:
+            self._compiled[function] = _compile(function, self._forward, self._backend)
+        try:
+            return self._compiled[function](*args, **kwargs)
+        except (torch._dynamo.exc.TorchDynamoException, torch._dynamo.exc.FailOnRecompileLimitHit) as error:
+            # Nothing has run yet: a graph is compiled as a whole, with its backward, before it is run for the first time.
+            reason = getattr(error, "inner_exception", error)
+            line = next(iter(str(reason).strip().splitlines()), "no reason given")
+            self._say(f"--compile: {self._name} stays eager ({type(reason).__name__}: {line})")
+            self._network._compiled_call_impl = None
+        return function(self._forward, *args, **kwargs)
+
+
+def compile_networks(game: Game, say: Callable[[str], None], backend: str = "inductor") -> None:
+    """Compiles each network of the game in place; what that costs, minutes perhaps, is paid when it is first called.
+
+    Shapes are static: each new one is compiled anew. A network that cannot be compiled whole is named by a line to `say` and stays eager.
+    The results are those of the eager network to rounding, the random numbers the same. Call it when the game is on its device.
+    """
+    # Phases of growing pictures have more shapes than the 8 that torch allows; a simultaneous move runs the backward of one graph twice.
+    torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+    torch._functorch.config.donated_buffer = False
+    for name, network in networks(game):
+        # Torch's own slot for a compiled call, which copies and pickles of a module leave behind.
+        network._compiled_call_impl = CompiledNetwork(name, network, say, backend)
+
+
+@contextmanager
+def eager(game: Game) -> Iterator[None]:
+    """Within the block no network of the game runs compiled: pictures drawn now and then are not worth compiling for."""
+    compiled = {module: module._compiled_call_impl for module in game.modules() if module._compiled_call_impl is not None}
+    for module in compiled:
+        module._compiled_call_impl = None
+    try:
+        yield
+    finally:
+        for module, call in compiled.items():
+            module._compiled_call_impl = call
+
+
+def _answer(forward: Forward, *args: Any, **kwargs: Any) -> Any:
+    return forward(*args, **kwargs)
+
+
+def _compile(function: Callable[..., Any], forward: Forward, backend: str) -> Callable[..., Any]:
+    # A frame of our own: given a bare nn.Sequential, whose forward is torch's own code, dynamo would silently compile nothing.
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        return function(forward, *args, **kwargs)
+
+    def compiler(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
+        # The backward too, or one that cannot be compiled would end the run in the midst of a move.
+        whole = torch._functorch.config.patch(force_non_lazy_backward_lowering=True)
+        # Dropout draws what eager dropout draws.
+        faithful = torch._inductor.config.patch(fallback_random=True)
+        with whole, faithful, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch._dynamo.lookup_backend(backend)(graph, inputs)
+
+    return torch.compile(traced, backend=compiler, fullgraph=True, dynamic=False)

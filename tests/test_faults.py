@@ -1,0 +1,168 @@
+"""What breaks around a run: bytes that flip, disks that fill, clocks that jump, folders that vanish."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganforge import pictures, zoo
+from ganforge.data import Reading
+from ganforge.engine import Settings, session, train
+from ganforge.errors import RequestError, TrainingError
+from ganforge.files import write_json
+from ganforge.runs import RunRecord
+
+GAME = zoo.find("gan-1d")
+
+
+def settings(rounds: int, **more: Any) -> Settings:
+    return Settings(**{"rounds": rounds, "checkpoint_every": "10", "log_every": 10, "sample_every": 1000, **more})
+
+
+def played(out: Path, rounds: int, **more: Any) -> bytes:
+    train(GAME, "gaussian", settings(rounds), out=out, **more)
+    return (out / "game.safetensors").read_bytes()
+
+
+def flip_a_byte(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["game.safetensors", "trainer.pt", "sha256.json"])
+def test_a_flipped_byte_is_found_and_the_checkpoint_before_it_leads_to_the_same_weights(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = played(tmp_path / "whole", 50)
+    played(tmp_path / "run", 30)
+    flip_a_byte(tmp_path / "run" / "checkpoints" / "000030" / name)
+    capsys.readouterr()
+    assert played(tmp_path / "run", 50, resume=True) == whole
+    said = capsys.readouterr().err
+    assert "000030" in said
+    assert "damaged" in said
+    assert "going on from the checkpoint before it" in said
+    assert (tmp_path / "run" / "checkpoints" / "damaged-000030").is_dir()
+    assert (tmp_path / "run" / "checkpoints" / "000030").is_dir(), "written anew when the run came there again"
+
+
+def test_where_every_checkpoint_is_damaged_the_run_is_refused(tmp_path: Path) -> None:
+    played(tmp_path / "run", 20)
+    for checkpoint in (tmp_path / "run" / "checkpoints").glob("[0-9]*"):
+        (checkpoint / "trainer.pt").unlink()
+    with pytest.raises(RequestError, match="no checkpoint is whole; begin anew with --overwrite"):
+        played(tmp_path / "run", 30, resume=True)
+
+
+def test_a_checkpoint_of_the_time_before_checksums_is_still_read(tmp_path: Path) -> None:
+    whole = played(tmp_path / "whole", 40)
+    played(tmp_path / "run", 20)
+    for checkpoint in (tmp_path / "run" / "checkpoints").glob("[0-9]*"):
+        (checkpoint / "sha256.json").unlink()
+    assert played(tmp_path / "run", 40, resume=True) == whole
+
+
+def full(*_: Any, **__: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_disk_full_in_a_sample_is_said_once_and_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = played(tmp_path / "whole", 30)
+    monkeypatch.setattr(pictures, "portrait", full)
+    monkeypatch.setattr(pictures, "history", full)
+    train(GAME, "gaussian", settings(30, sample_every=5), out=tmp_path / "run")
+    assert (tmp_path / "run" / "game.safetensors").read_bytes() == whole
+    said = capsys.readouterr().err
+    assert said.count("the samples could not be written ([Errno 28] No space left on device); training goes on") == 1
+    assert said.count("the curves could not be written") == 1
+
+
+def test_a_disk_full_in_a_checkpoint_ends_the_run_and_names_the_last_good_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = played(tmp_path / "whole", 40)
+    written = session.write_checkpoint
+
+    def fills(path: Path, *rest: Any) -> None:
+        full() if path.name == "000030" else written(path, *rest)
+
+    monkeypatch.setattr(session, "write_checkpoint", fills)
+    with pytest.raises(TrainingError, match=r"round 30: the checkpoint could not be written.*last good checkpoint is .*000020"):
+        played(tmp_path / "run", 40)
+    assert json.loads((tmp_path / "run" / "state.json").read_text())["status"] == "failed"
+    monkeypatch.undo()
+    assert played(tmp_path / "run", 40, resume=True) == whole
+
+
+def test_a_clock_that_goes_backwards_disturbs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = played(tmp_path / "whole", 30)
+    hour = iter(range(10**6, 0, -3600))
+    monkeypatch.setattr(time, "time", lambda: float(next(hour)))
+    assert played(tmp_path / "run", 30) == whole
+    assert [row["round"] for row in map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())] == [1, 10, 20, 30]
+
+
+def test_a_folder_of_pictures_that_vanishes_while_training_is_not_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GANFORGE_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number, level in enumerate(np.linspace(0, 255, 12)):
+        Image.new("L", (8, 8), int(level)).save(folder / f"{number}.png")
+    game = zoo.find("dcgan")
+    hyper = {"width": 4, "latent_dim": 4}
+
+    def run(out: Path) -> bytes:
+        train(game, str(folder), settings(12, batch_size=4), out=out, hyper=hyper, reading=Reading(size="8"))
+        return (out / "game.safetensors").read_bytes()
+
+    whole = run(tmp_path / "whole")
+    play = session.Session._play
+
+    def vanishing(self: Any) -> Any:
+        if self.trainer.round == 6:
+            shutil.rmtree(folder)
+            shutil.rmtree(tmp_path / "cache")
+        return play(self)
+
+    monkeypatch.setattr(session.Session, "_play", vanishing)
+    assert run(tmp_path / "run") == whole
+    with pytest.raises(RequestError, match="is neither a file or folder that exists"):
+        run(tmp_path / "again")
+
+
+def test_a_run_folder_may_be_moved_and_resumed(tmp_path: Path) -> None:
+    whole = played(tmp_path / "whole", 40)
+    played(tmp_path / "here", 20)
+    shutil.copytree(tmp_path / "here", tmp_path / "far" / "away")
+    shutil.rmtree(tmp_path / "here")
+    assert played(tmp_path / "far" / "away", 40, resume=True) == whole
+
+
+def test_the_memory_that_a_run_needed_is_in_its_log_and_in_its_record(tmp_path: Path) -> None:
+    played(tmp_path / "run", 20)
+    rows = [json.loads(row) for row in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert all(row["peak_mib"] > 50 for row in rows), "torch alone takes more"
+    outcome = RunRecord.read(tmp_path / "run" / "run.json").outcome
+    assert outcome["peak_mib"] >= rows[-1]["peak_mib"]
+    assert outcome["rounds"] == 20
+    assert outcome["seconds"] > 0
+
+
+def test_a_record_without_what_came_later_is_read(tmp_path: Path) -> None:
+    played(tmp_path / "run", 20)
+    stored = json.loads((tmp_path / "run" / "run.json").read_text())
+    del stored["outcome"]
+    for key in ("fit", "flip", "factor", "kind", "fingerprint"):
+        del stored["data"][key]
+    for key in ("attributes", "text", "factor"):
+        stored["spec"].pop(key, None)
+    write_json(tmp_path / "run" / "run.json", stored)
+    assert played(tmp_path / "run", 40, resume=True) == played(tmp_path / "whole", 40)
