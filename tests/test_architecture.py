@@ -26,6 +26,7 @@ KNOWS: dict[str, set[str]] = {
     "options": {"errors"},
     "capabilities": {"errors"},
     "devices": {"errors"},
+    "augmentations": {"errors"},
     "weights": {"errors", "files"},
     "game": {"batches", "errors"},
     "data": {"batches", "errors", "files"},
@@ -35,7 +36,9 @@ KNOWS: dict[str, set[str]] = {
     "metrics": {"batches", "data", "errors"},
     "runs": {"batches", "errors", "files", "game", "ganforge", "zoo"},
     "use": {"batches", "capabilities", "devices", "errors", "files", "game", "runs", "weights"},
-    "engine": {"batches", "capabilities", "data", "devices", "errors", "files", "game", "pictures", "runs", "use", "weights"},
+    "engine": {
+        "augmentations", "batches", "capabilities", "data", "devices", "errors", "files", "game", "pictures", "runs", "use", "weights",
+    },
     "commands": {
         "batches", "capabilities", "data", "engine", "errors", "files", "game", "metrics", "options", "pictures", "runs", "use", "zoo",
     },

@@ -75,7 +75,7 @@ def ada(images: Tensor, p: Tensor) -> Tensor:
 
 
 def adapted(p: Tensor, sign: Tensor, images: Tensor, target: float = 0.6, span: int = 500_000) -> Tensor:
-    """ADA's p after `images` more real pictures, on which the mean of sign(D) was `sign`: r_t of eq. (1). All are scalar tensors.
+    """ADA's p after `images` more real pictures, on which the mean of sign(D) was `sign`, the paper's r_t. All are scalar tensors.
 
     Above the target D has begun to remember the pictures and p rises, else it falls, by a step that takes it from 0 to 1 in `span`
     pictures. It stays within [0, 1], where probabilities end; the authors' code bounds it below alone.

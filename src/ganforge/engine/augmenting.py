@@ -22,7 +22,7 @@ from ganforge.game import Game
 Kind = Literal["diffaugment", "ada"]
 
 INTERVAL = 4
-"""Rounds between two moves of ADA's p, as in Karras et al., arXiv:2006.06676."""
+"""Rounds between two moves of ADA's p, as in NVlabs/stylegan2-ada-pytorch (there, batches)."""
 
 
 class Augmenter(nn.Module):
@@ -62,8 +62,7 @@ class Augmenter(nn.Module):
                 )
         for network, _ in found.values():
             network.register_forward_pre_hook(self._before)
-            if kind == "ada":
-                network.register_forward_hook(self._after)
+            network.register_forward_hook(self._after)
 
     @contextmanager
     def playing(self) -> Iterator[None]:
@@ -123,7 +122,6 @@ class Augmenter(nn.Module):
     def _after(self, _network: nn.Module, args: tuple[Any, ...], answer: Tensor) -> None:
         if args and args[0] is self._augmented_real:
             self._heard = True
-            self._augmented_real = None
             self.signs += answer.detach().float().sign().reshape(len(answer), -1).mean(1).sum()
             self.scored += len(answer)
 
@@ -142,19 +140,18 @@ def _judging_networks(game: Game, spec: Spec) -> dict[str, tuple[nn.Module, obje
         plain_score = critic.judge(noise)
         probe = torch.zeros_like(noise)
         found: dict[str, tuple[nn.Module, object]] = {}
-        within: list[nn.Module] = []
         names = {module: path for path, module in game.named_modules() if path}
 
         def enter(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-            if within or not args or args[0] is not probe:
+            if not args or args[0] is not probe:
                 return None
-            within.append(module)
+            found[names[module]] = module, None
+            # Its own submodules no longer see the probe, so that only the outermost are found.
             return noise, *args[1:]
 
         def leave(module: nn.Module, _args: tuple[Any, ...], answer: object) -> None:
-            if within == [module]:
-                within.clear()
-                found[names[module]] = (module, answer)
+            if names[module] in found:
+                found[names[module]] = module, answer
 
         handles = [handle for module in names for handle in (module.register_forward_pre_hook(enter), module.register_forward_hook(leave))]
         try:

@@ -19,11 +19,20 @@ from ganforge.game import Game
 Forward = Callable[..., Any]
 
 
-def networks(game: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The networks of a game with their names: modules with parameters and a forward, direct children or in a list or dictionary."""
-    for name, child in game.named_children():
+def networks(game: Game) -> dict[str, nn.Module]:
+    """The networks of a game by name: its direct children, or those of its lists and dictionaries, that have parameters and a forward.
+
+    Of a network that is a part of another one only the whole counts.
+    """
+    found = dict(_candidates(game))
+    parts = {part for network in found.values() for part in network.modules() if part is not network}
+    return {name: network for name, network in found.items() if network not in parts}
+
+
+def _candidates(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    for name, child in module.named_children():
         if type(child).forward is nn.Module.forward:
-            yield from ((f"{name}.{inner}", network) for inner, network in networks(child))
+            yield from ((f"{name}.{inner}", network) for inner, network in _candidates(child))
         elif any(True for _ in child.parameters()):
             yield name, child
 
@@ -31,18 +40,18 @@ def networks(game: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 @contextmanager
 def forward_replaced(replacements: Mapping[nn.Module, Forward]) -> Iterator[None]:
     """Within the block these modules, when called, run another forward; their hooks run around it."""
-    # Not setattr, which searches parameters and submodules, at each call of a network.
-    before = {module: module.__dict__.get("forward") for module in replacements}
+    # In the instance's dictionary, where it comes before the class's method. Not by setattr, which is slow on modules.
+    before = {module: vars(module).get("forward") for module in replacements}
     for module, forward in replacements.items():
-        module.__dict__["forward"] = forward
+        vars(module)["forward"] = forward
     try:
         yield
     finally:
-        for module, forward in before.items():
-            if forward is None:
-                del module.__dict__["forward"]
+        for module, own in before.items():
+            if own is None:
+                del vars(module)["forward"]
             else:
-                module.__dict__["forward"] = forward
+                vars(module)["forward"] = own
 
 
 class CompiledNetwork:
@@ -85,7 +94,9 @@ def compile_networks(game: Game, say: Callable[[str], None], backend: str = "ind
     # Phases of growing pictures have more shapes than the 8 that torch allows; a simultaneous move runs the backward of one graph twice.
     torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
     torch._functorch.config.donated_buffer = False
-    for name, network in networks(game):
+    # Torch's tracer warns of its own doings, and stumbles over that where warnings are errors.
+    warnings.filterwarnings("ignore", module=r"torch\._(dynamo|subclasses)")
+    for name, network in networks(game).items():
         # Torch's own slot for a compiled call, which copies and pickles of a module leave behind.
         network._compiled_call_impl = CompiledNetwork(name, network, say, backend)
 

@@ -11,6 +11,8 @@ from torch import Tensor
 from ganforge.errors import TrainingError
 from ganforge.game import Move
 
+_KEPT = 4096  # numbers; averaging fewer at once costs more time than keeping them costs memory
+
 
 class NotFiniteError(TrainingError):
     """A loss became infinite or not a number in `round`, which the players named descended."""
@@ -31,12 +33,13 @@ class Ledger:
     def add(self, number: int, move: Move) -> None:
         """Notes the losses (as `loss/PLAYER`) and the seen values of one move of round `number`."""
         for names, loss in move.losses.items():
-            self._note(number, f"loss/{'+'.join(names)}", loss)
+            self.note(number, f"loss/{'+'.join(names)}", loss)
         for name, value in move.seen.items():
-            self._note(number, name, value.detach())
+            self.note(number, name, value.detach())
 
-    def _note(self, number: int, key: str, value: Tensor) -> None:
-        self._values.setdefault(key, []).append(value)
+    def note(self, number: int, key: str, value: Tensor) -> None:
+        """Notes one value of round `number`; of a large tensor only the mean is kept."""
+        self._values.setdefault(key, []).append(value if value.numel() <= _KEPT else value.float().mean())
         self._rounds.setdefault(key, []).append(number)
 
     def read(self, mean: Callable[[Tensor], Tensor] = lambda values: values) -> dict[str, float]:

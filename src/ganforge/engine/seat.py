@@ -15,18 +15,26 @@ from ganforge.game import Player
 
 
 class Seat:
-    """One player while it plays."""
+    """One player while it plays.
 
-    def __init__(self, name: str, player: Player) -> None:
+    A `capturable` seat steps by the device alone, so that its steps can be recorded once and replayed: whatever changes from one to the
+    next (learning rates, counts of steps) lies in tensors. It computes what any other does, to rounding; their states are the same.
+    """
+
+    def __init__(self, name: str, player: Player, capturable: bool = False) -> None:
         self.name = name
         self.player = player
+        self.capturable = capturable
         self.parameters = player.parameters()
         if not self.parameters:
             raise TrainingError(f"player {name!r} has no parameters")
         if not 0 <= player.ema < 1:
             raise TrainingError(f"player {name!r}: ema = {player.ema}; the decay of an average is at least 0 and below 1")
         self.steps = 0
+        self._counted = torch.zeros((), device=self.parameters[0].device)
         self.average = [parameter.detach().clone() for parameter in self.parameters] if player.ema else []
+        self.version = 0
+        """Changes with the memory that the optimiser uses."""
         self.begin()
 
     def begin(self) -> None:
@@ -35,16 +43,36 @@ class Seat:
         known = inspect.signature(factory).parameters
         # Fused where torch can and the game has not chosen otherwise.
         undecided = all(name in known and known[name].default is None for name in ("fused", "foreach"))
-        self.optimiser = factory(self.parameters, **({"fused": True} if undecided else {}))
+        chosen = {"fused": True} if undecided else {}
+        if self.capturable and "capturable" in known:
+            chosen["capturable"] = True
+        self.optimiser = factory(self.parameters, **chosen)
         self._rates = [group["lr"] for group in self.optimiser.param_groups]
+        self._settle()
+
+    def _settle(self) -> None:
+        """Puts the learning rates where a new or restored optimiser shall read them."""
+        self.version += 1
+        self._now = [group["lr"] for group in self.optimiser.param_groups]
+        if self.capturable:
+            for group in self.optimiser.param_groups:
+                # Any other optimiser would wait for the device to read the tensor.
+                if group.get("capturable") or group.get("fused"):
+                    group["lr"] = torch.tensor(float(group["lr"]), device=self.parameters[0].device)
 
     def schedule(self, round: int) -> None:
         """Sets the learning rate of this round of the phase."""
         if self.player.schedule is None:
             return
-        factor = float(self.player.schedule(round))
-        for group, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
-            group["lr"] = rate * factor
+        factor = self.player.schedule(round)
+        if not self.capturable:
+            factor = float(factor)
+        self._now = [rate * factor for rate in self._rates]
+        for group, rate in zip(self.optimiser.param_groups, self._now, strict=True):
+            if self.capturable and isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
 
     def step(self) -> None:
         """Clips, steps, averages, and drops the gradients, so that none is left for another player's move."""
@@ -56,20 +84,40 @@ class Seat:
         self.steps += 1
         if self.average:
             # Young averages forget faster, or the initial weights would colour the first thousands of steps.
-            decay = min(self.player.ema, (1 + self.steps) / (10 + self.steps))
             with torch.no_grad():
+                if self.capturable:
+                    self._average_by_the_device()
+                    return
+                decay = min(self.player.ema, (1 + self.steps) / (10 + self.steps))
                 torch._foreach_lerp_(self.average, list[Tensor](self.parameters), 1 - decay)
+
+    def _average_by_the_device(self) -> None:
+        """The same, with the number of steps read where a replay can count it."""
+        self._counted += 1
+        way = (9 / (10 + self._counted)).clamp(min=1 - self.player.ema)
+        apart = torch._foreach_sub(list[Tensor](self.parameters), self.average)
+        torch._foreach_mul_(apart, way)
+        torch._foreach_add_(self.average, apart)
 
     def state(self) -> dict[str, Any]:
         """Everything that a resumed run needs beside the weights; tensors and plain values only."""
-        return {"steps": self.steps, "optimiser": self.optimiser.state_dict(), "average": self.average}
+        optimiser = self.optimiser.state_dict()
+        for group, rate in zip(optimiser["param_groups"], self._now, strict=True):
+            group["lr"] = float(rate) if self.capturable else rate
+        return {"steps": self.steps, "optimiser": optimiser, "average": self.average}
 
     def load(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`."""
+        """The inverse of `state`, of either kind of seat."""
         self.steps = state["steps"]
-        self.optimiser.load_state_dict(state["optimiser"])
-        for mine, stored in zip(self.average, state["average"], strict=True):
-            mine.copy_(stored)
+        self._counted.fill_(self.steps)
+        stored = state["optimiser"]
+        pairs = zip(self.optimiser.param_groups, stored["param_groups"], strict=True)
+        # How its optimiser computes is a seat's own affair; the state says what it remembers.
+        groups = [theirs | {key: mine[key] for key in ("capturable",) if key in mine} for mine, theirs in pairs]
+        self.optimiser.load_state_dict(stored | {"param_groups": groups})
+        self._settle()
+        for mine, kept in zip(self.average, state["average"], strict=True):
+            mine.copy_(kept)
 
 
 @contextmanager

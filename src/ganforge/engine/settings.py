@@ -39,6 +39,17 @@ class Settings:
     sync_batchnorm: bool = False
     """With several ranks: batch normalisation over the batches of all of them, not each rank's own."""
 
+    augment: Literal["none", "diffaugment", "ada"] = "none"
+    """For few pictures: what the discriminator sees is augmented, always the same way or (ada) the more the better it knows them."""
+    augment_policy: str = "color,translation,cutout"
+    """What diffaugment does, with commas."""
+    recompute: bool = False
+    """Keep some activations and compute the others again in backward: less memory, about a third more time."""
+    compile: bool = False
+    """Compile the networks, and gradient penalties with them; the first rounds wait for the compiler."""
+    cuda_graph: bool = False
+    """Record a whole round once and let the GPU replay it."""
+
     def __post_init__(self) -> None:
         least = {"rounds": 1, "batch_size": 1, "keep": 1, "log_every": 1, "sample_every": 1, "accumulate": 1, "seed": 0}
         for name, bound in least.items():
@@ -55,7 +66,8 @@ class Settings:
         return int(self.checkpoint_every), None
 
 
-FREE_ON_RESUME = frozenset({"rounds", "checkpoint_every", "keep", "log_every", "sample_every", "device"})
+_LEVERS = {"recompute", "compile", "cuda_graph"}  # the same sums, rounded otherwise
+FREE_ON_RESUME = frozenset({"rounds", "checkpoint_every", "keep", "log_every", "sample_every", "device", *_LEVERS})
 """What a resumed run may choose anew; everything else would make it another run."""
 
 FIXED_ON_RESUME = frozenset(field.name for field in fields(Settings)) - FREE_ON_RESUME

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ganforge.batches import Batch
 from ganforge.data import Stream
+from ganforge.engine.augmenting import Augmenter
 from ganforge.engine.ledger import Ledger
 from ganforge.engine.ranks import Alone, seeded
 from ganforge.engine.rounds import play_round
@@ -26,8 +27,18 @@ from ganforge.game import Game, Phase
 class Serving:
     """The batches of one of `of` rounds played side by side: it takes every `of`-th micro-batch of the stream, from number `k`."""
 
-    def __init__(self, at: Callable[..., Batch], cursor: int, size: int, resolution: int | None, k: int, of: int) -> None:
+    def __init__(
+        self,
+        at: Callable[..., Batch],
+        cursor: int,
+        size: int,
+        resolution: int | None,
+        k: int,
+        of: int,
+        told: Callable[[Batch], None] | None = None,
+    ) -> None:
         self._at = partial(at, size=size, resolution=resolution)
+        self._told = told
         self._size = size
         self._next = cursor + k * size
         self._stride = of * size
@@ -40,6 +51,8 @@ class Serving:
         batch = self._at(self._next)
         self._next += self._stride
         self.taken += 1
+        if self._told is not None:
+            self._told(batch)
         return batch
 
 
@@ -67,6 +80,9 @@ class Trainer:
         self.rounds = sum(phase.rounds or 0 for phase in self.phases)
         for phase in self.phases:
             self._share(phase)
+        self.augmenter: Augmenter | None = None
+        if settings.augment != "none":
+            self.augmenter = Augmenter(self.game, stream.source.spec, settings.augment, tuple(settings.augment_policy.split(",")))
 
     def phase(self) -> tuple[Phase, int]:
         """The phase of the next round, and the number of its first round."""
@@ -89,13 +105,19 @@ class Trainer:
             seat.schedule(self.game.round)
         size, rank, world = self._share(phase), self.ranks.rank, self.ranks.world
         of = self.settings.accumulate * world
-        servings = [Serving(self.stream.at, self.cursor, size, phase.size, k, of) for k in range(rank, of, world)]
+        told = self.augmenter.note_real if self.augmenter else None
+        servings = [Serving(self.stream.at, self.cursor, size, phase.size, k, of, told) for k in range(rank, of, world)]
         note = partial(self.ledger.add, self.round + 1)
-        play_round([iter(phase.play(serving)) for serving in servings], self.seats, note, self.round + 1, self._autocast(), self.ranks)
+        with self.augmenter.playing() if self.augmenter else nullcontext():
+            play_round([iter(phase.play(serving)) for serving in servings], self.seats, note, self.round + 1, self._autocast(), self.ranks)
         if len({serving.taken for serving in servings}) != 1:
             raise TrainingError(f"round {self.round}: accumulated rounds drew unequal numbers of batches")
         self.cursor += servings[0].taken * of * size
         self.round += 1
+        if self.augmenter:
+            self.augmenter.end_round(self.round, servings[0].taken * of * size, self.ranks.mean)
+            if self.settings.augment == "ada":
+                self.ledger.note(self.round, "ada_p", self.augmenter.p.clone())
         return phase
 
     def _share(self, phase: Phase) -> int:
@@ -114,6 +136,8 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """All that the weights and buffers of the game do not hold, for the first rank; every rank must ask."""
         own = {"random": self._random(), "buffers": self._buffers() if self.ranks.rank else {}}
+        if self.augmenter:
+            own["augmenter"] = {name: value.cpu() for name, value in self.augmenter.state_dict().items()}
         return {
             "round": self.round,
             "cursor": self.cursor,
@@ -133,8 +157,11 @@ class Trainer:
         stored = state["ranks"] if "ranks" in state else [{"random": state["random"], "buffers": {}}]
         if self.ranks.rank >= len(stored):
             torch.manual_seed(seeded(self.settings.seed, self.ranks.rank, self.round))
+        own = stored[min(self.ranks.rank, len(stored) - 1)]
+        if self.augmenter:
+            self.augmenter.load_state_dict(own["augmenter"])
+        if self.ranks.rank >= len(stored):
             return
-        own = stored[self.ranks.rank]
         buffers = dict(self.game.named_buffers())
         for name, value in own["buffers"].items():
             buffers[name].copy_(value)
