@@ -132,9 +132,7 @@ def main() -> None:
         _, said = last.communicate()
         print("resumed:", next((line for line in said.splitlines() if "damaged" in line), "no word of damage"), flush=True)
         same = run.digest() == whole.digest() and "damaged" in said
-        print(
-            f"{rounds} rounds through two kills, a full disk and a damaged checkpoint: {'identical' if same else 'DIFFERENT'} {run.digest()}"
-        )
+        print(f"{rounds} rounds, two kills, a full disk, a damaged checkpoint: {'identical' if same else 'DIFFERENT'} {run.digest()}")
         sys.exit(not same)
 
 
