@@ -8,7 +8,7 @@ of the game, so that a checkpoint is complete by construction.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
 
@@ -118,8 +118,9 @@ class Game(nn.Module):
     couples_samples: bool = False
     """True where a sample's loss depends on its batch through more than batch normalisation: K accumulated batches are not one."""
 
-    round: int = 0
-    """The number of the current round in its phase, from 0. The engine sets it."""
+    _round = 0
+    round_was_read = False
+    """Whether anybody has asked for `round` since this was last set to False: such rounds are not all alike."""
 
     def players(self) -> dict[str, Player]:
         """The players by name. Called once, before the first round."""
@@ -132,6 +133,20 @@ class Game(nn.Module):
     def phases(self) -> list[Phase]:
         """What is played, in order; one endless phase unless the paper pre-trains, grows or stacks."""
         return [Phase("play", self.play)]
+
+    def variant(self) -> Hashable:
+        """Rounds with equal variants make the same moves by the same operations: what play() asks of `round`, as `self.round % 16 == 0`."""
+        return None
+
+    @property
+    def round(self) -> int:
+        """The number of the current round in its phase, from 0. The engine sets it."""
+        self.round_was_read = True
+        return self._round
+
+    @round.setter
+    def round(self, number: int) -> None:
+        self._round = number
 
     @property
     def device(self) -> torch.device:

@@ -1,65 +1,48 @@
-"""Sources from arrays in memory or on disk: `from_arrays`, `.npz`, `.npy` and `.csv`."""
+"""Sources from arrays in memory, and what an array must be to be pictures, labels or points."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import fields as dataclass_fields
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from ganforge.batches import Batch, Images, ImageSpec, Labelled, Points, PointSpec, images_from_bytes
+from ganforge.batches import Batch, ImageSpec, Points, PointSpec, Spec, images_from_bytes
+from ganforge.data.layouts.albums import Arrays
+from ganforge.data.layouts.places import Place
+from ganforge.data.layouts.request import Request
+from ganforge.data.layouts.serving import fingerprint, sent
+from ganforge.data.layouts.single import open_single
 from ganforge.data.order import Window
+from ganforge.data.reading import Reading
 from ganforge.data.source import Finite
 from ganforge.errors import RequestError
 
 
-class Pictures(Finite):
-    """Pictures kept as bytes: `pixels` is uint8 [n, H, W, C], in memory or mapped from a file; `labels` [n], indices into `classes`."""
+class Given(Finite):
+    """Samples of one kind whose fields are given, a row of each of `tensors` a sample; pictures are uint8 [n, H, W, C] there."""
 
-    def __init__(
-        self,
-        name: str,
-        pixels: NDArray[np.uint8],
-        labels: NDArray[np.int64] | None = None,
-        classes: Sequence[str] = (),
-        notes: Iterable[str] = (),
-    ) -> None:
-        count, height, width, channels = pixels.shape
-        kinds: tuple[type[Batch], ...] = (Images,) if labels is None else (Labelled, Images)
-        super().__init__(name, ImageSpec(height, width, channels, tuple(classes)), kinds, notes)
-        self.count = count
-        self.labels = None if labels is None else torch.from_numpy(labels)
-        # As a plain array: indexing a numpy.memmap pays for its subclass on every call.
-        self._pixels = pixels.view(np.ndarray)
+    def __init__(self, name: str, kind: type[Batch], spec: Spec, tensors: dict[str, Tensor]) -> None:
+        super().__init__(name, spec, (kind,), [])
+        self.count = len(next(iter(tensors.values())))
+        self.labels = tensors.get("label")
+        self.fingerprint = fingerprint((key, tuple(value.shape), value.numpy().tobytes()) for key, value in tensors.items())
+        self._tensors = tensors
 
-    def gather(self, kind: type[Batch], indices: Tensor, device: torch.device, window: Window | None = None) -> Batch:
-        """Bytes are gathered and sent; the conversion to floats runs on the device."""
+    def gather(self, kind: type[Batch], indices: Tensor, device: torch.device, window: Window | None = None) -> Batch:  # noqa: ARG002
+        """The rows at `indices`; nothing is random."""
         self.require(kind)
-        images = images_from_bytes(_sent(torch.from_numpy(self._pixels[indices.numpy()]), device))
-        if kind is Images or self.labels is None:
-            return Images(images)
-        return Labelled(images, _sent(self.labels[indices], device))
+        rows = {key: sent(value[indices], device) for key, value in self._tensors.items()}
+        return kind(**{key: images_from_bytes(value) if value.dtype == torch.uint8 else value for key, value in rows.items()})
 
 
-class Rows(Finite):
-    """Points kept as float32 [n, d]."""
-
-    def __init__(self, name: str, points: NDArray[np.float32], notes: Iterable[str] = ()) -> None:
-        super().__init__(name, PointSpec(points.shape[1]), (Points,), notes)
-        self.count = len(points)
-        self._points = torch.from_numpy(points)
-
-    def gather(self, kind: type[Batch], indices: Tensor, device: torch.device, window: Window | None = None) -> Batch:
-        """The rows at `indices`."""
-        self.require(kind)
-        return Points(_sent(self._points[indices], device))
-
-
-def _sent(tensor: Tensor, device: torch.device) -> Tensor:
-    # Only from pinned memory does the copy run beside the device's work.
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+def rows(name: str, values: NDArray[np.generic], where: str) -> Given:
+    """A source of points, numbers [n, d]; RequestError where they are not."""
+    points = torch.from_numpy(as_points(values, where))
+    return Given(name, Points, PointSpec(points.shape[1]), {"point": points})
 
 
 def from_arrays(
@@ -69,20 +52,75 @@ def from_arrays(
 
     `samples` is uint8 [n, H, W] or [n, H, W, 1 or 3] (pictures), float of the same shapes within [0, 1] or [-1, 1] (pictures), or
     [n, d] (points, any real numbers). `labels` [n] are integers from 0 where `classes` names them, otherwise any integers or strings:
-    their sorted distinct values are the classes. RequestError says which field is wrong and what would be right.
+    their sorted distinct values are the classes. RequestError says which field is wrong and what would be right. `from_fields` makes
+    sources of other kinds.
     """
-    values = np.asarray(samples.cpu() if isinstance(samples, Tensor) else samples)
+    values = _array(samples)
     if values.ndim == 2:
         if labels is not None or classes is not None:
             raise RequestError(f"{name}: labels belong to pictures; points [n, d] have none")
-        return Rows(name, as_points(values, f"{name}: samples"))
+        return rows(name, values, f"{name}: samples")
     pixels = as_pixels(values, f"{name}: samples")
-    if labels is None:
-        if classes is not None:
-            raise RequestError(f"{name}: classes are named but there are no labels")
-        return Pictures(name, pixels)
-    marks = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
-    return Pictures(name, pixels, *as_labels(marks, len(pixels), classes, f"{name}: labels"))
+    if labels is None and classes is not None:
+        raise RequestError(f"{name}: classes are named but there are no labels")
+    named = (None, ()) if labels is None else as_labels(_array(labels), len(pixels), classes, f"{name}: labels")
+    album = Arrays(name, pixels, *named)
+    return open_single(Request(name, [Place(name, {"train": lambda: album})], "train", Reading()))
+
+
+def from_fields(
+    kind: type[Batch], name: str = "arrays", classes: Sequence[str] = (), attributes: Sequence[str] = (), **values: ArrayLike | Tensor
+) -> Finite:
+    """A source of any batch type from its fields, each an array with a row for each sample: `from_fields(Pairs, a=..., b=...)`.
+
+    Pictures are as of `from_arrays`, labels integers from 0, attributes and masks ([n, H, W] or [n, H, W, 1]) 0 and 1, text and points
+    numbers. Classes and attributes are named by their numbers where no names are given. RequestError names the field that is wrong.
+    """
+    wanted = [field.name for field in dataclass_fields(kind)]
+    if sorted(values) != sorted(wanted):
+        raise RequestError(f"{name}: {kind.__name__} has the fields {', '.join(wanted)}; given are {', '.join(values) or 'none'}")
+    arrays = {key: _array(values[key]) for key in wanted}
+    tensors = {key: _field(key, value, f"{name}: {key}") for key, value in arrays.items()}
+    first = tensors[wanted[0]]
+    short = next((key for key in wanted if len(tensors[key]) != len(first)), None)
+    if short is not None:
+        raise RequestError(f"{name}: {short} has {len(tensors[short])} rows, {wanted[0]} has {len(first)}; every sample needs both")
+    if first.ndim == 2:
+        return Given(name, kind, PointSpec(first.shape[1]), tensors)
+    pictures = [tensors[key] for key in wanted if key not in ("label", "attribute", "text", "mask")]
+    _, height, width, channels = max(pictures, key=lambda each: each.shape[1]).shape
+    label, attribute, text = (tensors.get(key) for key in ("label", "attribute", "text"))
+    spec = ImageSpec(
+        height,
+        width,
+        channels,
+        classes=tuple(classes) or _numbered(0 if label is None else int(label.max()) + 1),
+        attributes=tuple(attributes) or _numbered(0 if attribute is None else attribute.shape[1]),
+        text=0 if text is None else text.shape[1],
+        factor=height // pictures[0].shape[1],
+    )
+    return Given(name, kind, spec, tensors)
+
+
+def _array(values: ArrayLike | Tensor) -> NDArray[np.generic]:
+    return np.asarray(values.cpu() if isinstance(values, Tensor) else values)
+
+
+def _numbered(count: int) -> tuple[str, ...]:
+    return tuple(str(number) for number in range(count))
+
+
+def _field(key: str, values: NDArray[np.generic], where: str) -> Tensor:
+    if key == "label":
+        if values.ndim != 1 or values.dtype.kind not in "iu" or values.size == 0 or values.min() < 0:
+            raise RequestError(f"{where} is {values.dtype} of shape {list(values.shape)}; labels are integers [n] from 0")
+        return torch.from_numpy(values.astype(np.int64))
+    if key == "mask":
+        holes = values[..., 0] if values.ndim == 4 else values
+        return torch.from_numpy(as_pixels(holes, where)[..., 0] > 127).float()[:, None]
+    if key in ("attribute", "text", "point"):
+        return torch.from_numpy(as_points(values, where))
+    return torch.from_numpy(as_pixels(values, where))
 
 
 def as_pixels(values: NDArray[np.generic], where: str) -> NDArray[np.uint8]:

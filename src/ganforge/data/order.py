@@ -1,4 +1,4 @@
-"""The order of samples and all chance in the data: pure functions of (seed, sample number), so that the position of a run is one integer."""
+"""The order of samples and all chance in the data: functions of (seed, sample number) alone, so that a position is one integer."""
 
 from __future__ import annotations
 

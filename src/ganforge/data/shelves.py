@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-_NAMED = 5  # names that a note lists; the rest are counted
+_NAMED = 5  # names, or kinds of files, that a note lists; the rest are counted
 
 
 class Shelf(ABC):
     """Encoded pictures by number, in the order of their names (shards: as they lie). Reading is safe from several threads.
 
     `origin` is what messages call the shelf, `identity` what tells it from others in the cache, `names` the pictures' names within it
-    (with "/"; shards may repeat a name), `notes` what was left out and why, `classes` the names of its labels where it knows them.
+    (with "/"; shards may repeat a name), `others` those of files that are no pictures, where they can be read by name, `notes` what was
+    left out and why, `classes` the names of its labels where it knows them.
     """
 
     origin: str
     identity: str
     names: Sequence[str]
+    others: Sequence[str] = ()
     notes: list[str]
     classes: tuple[str, ...] = ()
     runs: tuple[int, ...] | None = None
@@ -43,12 +47,19 @@ class Shelf(ABC):
         """Where one picture lies, for messages."""
         return readable(f"{self.origin}/{self.names[number]}")
 
+    def read_other(self, name: str) -> bytes:
+        """One of `others`; OSError where there is none of this name."""
+        raise FileNotFoundError(errno.ENOENT, "no such file", f"{self.origin}/{name}")
+
     def sidecar(self, number: int, suffix: str) -> bytes | None:
         """What lies beside a picture under the same name with another suffix (".cls", ".txt", ".json"), or None.
 
         `.cls` is a class's number in digits, an index into `classes` where those are known; `.txt` captions, one a line.
         """
-        return None
+        try:
+            return self.read_other(split_suffix(self.names[number])[0] + suffix)
+        except OSError:
+            return None
 
     def sidecars(self, suffix: str) -> list[bytes | None]:
         """`sidecar` of every picture, in less time than one by one."""
@@ -68,7 +79,8 @@ class Part(Shelf):
         self.origin = whole.origin
         self.identity = whole.identity
         self.classes = whole.classes
-        self.names = [whole.names[number] for number in self._numbers]
+        self.names = [whole.names[number] for number in self._numbers.tolist()]
+        self.others = whole.others
         self.notes = list(whole.notes)
         self.runs = None if whole.runs is None else _runs_left(whole.runs, self._numbers)
 
@@ -83,6 +95,10 @@ class Part(Shelf):
     def place(self, number: int) -> str:
         """As of the whole shelf."""
         return self._whole.place(int(self._numbers[number]))
+
+    def read_other(self, name: str) -> bytes:
+        """As of the whole shelf."""
+        return self._whole.read_other(name)
 
     def sidecar(self, number: int, suffix: str) -> bytes | None:
         """As of the whole shelf."""
@@ -112,6 +128,18 @@ def readable(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "replace")
 
 
-def kinds_of(suffixes: Iterable[tuple[str, int]]) -> str:
-    """(suffix, count) pairs in words: 2 .png, 1 .txt."""
-    return ", ".join(f"{count} {suffix or 'no suffix'}" for suffix, count in suffixes)
+def split_suffix(name: str) -> tuple[str, str]:
+    """("cat/1", ".jpg") of "cat/1.JPG": the suffix in small letters, "" where there is none."""
+    stem, dot, suffix = name.rpartition(".")
+    return (stem, f".{suffix.lower()}") if dot and "/" not in suffix else (name, "")
+
+
+def hidden(name: str) -> bool:
+    """Whether a part of the name begins with a dot, or is the folder in which macOS hides such files within a zip."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/") if part != ".")
+
+
+def kinds_of(names: Iterable[str]) -> str:
+    """How many names there are of each suffix, the most common first: 2 .png, 1 .txt."""
+    kinds = Counter(split_suffix(name)[1] for name in names)
+    return ", ".join(f"{count} {suffix or 'no suffix'}" for suffix, count in kinds.most_common(_NAMED))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,12 +96,12 @@ class HuggingFace(TextEncoder):
     def __init__(self, model: str) -> None:
         try:
             # An extra, and seconds to import.
-            from transformers import AutoModel, AutoTokenizer
+            transformers: Any = import_module("transformers")
         except ImportError:
-            raise RequestError(f"--text-encoder hf:{model}: needs a package that is not installed: pip install transformers") from None
+            raise RequestError(f"--text-encoder hf:{model}: needs the extra `text`: pip install 'ganforge[text]'") from None
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(model)
-            self._model = AutoModel.from_pretrained(model).eval()
+            self._tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+            self._model = transformers.AutoModel.from_pretrained(model).eval()
         except (OSError, ValueError, KeyError) as error:
             raise RequestError(f"--text-encoder hf:{model}: cannot be loaded ({str(error).strip().partition(chr(10))[0]})") from None
         self.name = f"hf:{model}"

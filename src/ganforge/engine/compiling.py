@@ -6,6 +6,8 @@ drawn `eager`ly between rounds. Only calls change; parameters, names, copies and
 
 from __future__ import annotations
 
+import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from torch import nn
 from ganforge.game import Game
 
 Forward = Callable[..., Any]
+Backend = str | Callable[..., Any]
 
 
 def networks(game: Game) -> dict[str, nn.Module]:
@@ -57,7 +60,7 @@ def forward_replaced(replacements: Mapping[nn.Module, Forward]) -> Iterator[None
 class CompiledNetwork:
     """How a compiled network is called, until something of it cannot be compiled: then `say` gets one line and it is eager for good."""
 
-    def __init__(self, name: str, network: nn.Module, say: Callable[[str], None], backend: str) -> None:
+    def __init__(self, name: str, network: nn.Module, say: Callable[[str], None], backend: Backend) -> None:
         self._name, self._network, self._say, self._backend = name, network, say, backend
         self._forward: Forward = network.forward
         self._compiled: dict[Callable[..., Any], Callable[..., Any]] = {}
@@ -85,20 +88,26 @@ class CompiledNetwork:
         return function(self._forward, *args, **kwargs)
 
 
-def compile_networks(game: Game, say: Callable[[str], None], backend: str = "inductor") -> None:
+def compile_networks(game: Game, say: Callable[[str], None], backend: Backend = "inductor") -> None:
     """Compiles each network of the game in place; what that costs, minutes perhaps, is paid when it is first called.
 
     Shapes are static: each new one is compiled anew. A network that cannot be compiled whole is named by a line to `say` and stays eager.
     The results are those of the eager network to rounding, the random numbers the same. Call it when the game is on its device.
     """
-    # Phases of growing pictures have more shapes than the 8 that torch allows; a simultaneous move runs the backward of one graph twice.
-    torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
-    torch._functorch.config.donated_buffer = False
-    # Torch's tracer warns of its own doings, and stumbles over that where warnings are errors.
-    warnings.filterwarnings("ignore", module=r"torch\._(dynamo|subclasses)")
+    _prepare_torch()
     for name, network in networks(game).items():
         # Torch's own slot for a compiled call, which copies and pickles of a module leave behind.
         network._compiled_call_impl = CompiledNetwork(name, network, say, backend)
+
+
+def _prepare_torch() -> None:
+    # Phases of growing pictures have more shapes than the 8 that torch allows; a simultaneous move runs the backward of one graph twice.
+    torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+    torch._functorch.config.donated_buffer = False
+    # The one line about a failure is ours. Torch's tracer also warns of its own doings, and stumbles over that if warnings are errors.
+    if "TORCH_LOGS" not in os.environ:
+        torch._logging._internal.set_logs(all=logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"torch\._(dynamo|subclasses)")
 
 
 @contextmanager
@@ -118,7 +127,7 @@ def _answer(forward: Forward, *args: Any, **kwargs: Any) -> Any:
     return forward(*args, **kwargs)
 
 
-def _compile(function: Callable[..., Any], forward: Forward, backend: str) -> Callable[..., Any]:
+def _compile(function: Callable[..., Any], forward: Forward, backend: Backend) -> Callable[..., Any]:
     # A frame of our own: given a bare nn.Sequential, whose forward is torch's own code, dynamo would silently compile nothing.
     def traced(*args: Any, **kwargs: Any) -> Any:
         return function(forward, *args, **kwargs)

@@ -51,25 +51,25 @@ class Seat:
         self._settle()
 
     def _settle(self) -> None:
-        """Puts the learning rates where a new or restored optimiser shall read them."""
+        """Puts the learning rates where a new or restored optimiser reads them."""
+        groups = self.optimiser.param_groups
         self.version += 1
-        self._now = [group["lr"] for group in self.optimiser.param_groups]
-        if self.capturable:
-            for group in self.optimiser.param_groups:
-                # Any other optimiser would wait for the device to read the tensor.
-                if group.get("capturable") or group.get("fused"):
-                    group["lr"] = torch.tensor(float(group["lr"]), device=self.parameters[0].device)
+        self._now = [group["lr"] for group in groups]
+        # Only where they change, and where the optimiser would not wait for the device to read a tensor.
+        changing = self.capturable and self.player.schedule is not None
+        self.rates_on_device = changing and all(group.get("capturable") or group.get("fused") for group in groups)
+        if self.rates_on_device:
+            for group in groups:
+                group["lr"] = torch.tensor(float(group["lr"]), device=self.parameters[0].device)
 
     def schedule(self, round: int) -> None:
         """Sets the learning rate of this round of the phase."""
         if self.player.schedule is None:
             return
         factor = self.player.schedule(round)
-        if not self.capturable:
-            factor = float(factor)
-        self._now = [rate * factor for rate in self._rates]
+        self._now = [rate * (factor if self.rates_on_device else float(factor)) for rate in self._rates]
         for group, rate in zip(self.optimiser.param_groups, self._now, strict=True):
-            if self.capturable and isinstance(group["lr"], Tensor):
+            if self.rates_on_device:
                 group["lr"].fill_(rate)
             else:
                 group["lr"] = rate
@@ -83,27 +83,28 @@ class Seat:
             parameter.grad = None
         self.steps += 1
         if self.average:
-            # Young averages forget faster, or the initial weights would colour the first thousands of steps.
             with torch.no_grad():
-                if self.capturable:
-                    self._average_by_the_device()
-                    return
-                decay = min(self.player.ema, (1 + self.steps) / (10 + self.steps))
-                torch._foreach_lerp_(self.average, list[Tensor](self.parameters), 1 - decay)
+                self._renew_average()
 
-    def _average_by_the_device(self) -> None:
-        """The same, with the number of steps read where a replay can count it."""
+    def _renew_average(self) -> None:
+        # Young averages forget faster, or the initial weights would colour the first thousands of steps.
+        if not self.capturable:
+            decay = min(self.player.ema, (1 + self.steps) / (10 + self.steps))
+            torch._foreach_lerp_(self.average, list[Tensor](self.parameters), 1 - decay)
+            return
+        # The same by a count that a replay can read: it runs no Python.
         self._counted += 1
-        way = (9 / (10 + self._counted)).clamp(min=1 - self.player.ema)
+        forgotten = (9 / (10 + self._counted)).clamp(min=1 - self.player.ema)
         apart = torch._foreach_sub(list[Tensor](self.parameters), self.average)
-        torch._foreach_mul_(apart, way)
+        torch._foreach_mul_(apart, forgotten)
         torch._foreach_add_(self.average, apart)
 
     def state(self) -> dict[str, Any]:
         """Everything that a resumed run needs beside the weights; tensors and plain values only."""
         optimiser = self.optimiser.state_dict()
-        for group, rate in zip(optimiser["param_groups"], self._now, strict=True):
-            group["lr"] = float(rate) if self.capturable else rate
+        if self.rates_on_device:
+            for group, rate in zip(optimiser["param_groups"], self._now, strict=True):
+                group["lr"] = float(rate)
         return {"steps": self.steps, "optimiser": optimiser, "average": self.average}
 
     def load(self, state: dict[str, Any]) -> None:

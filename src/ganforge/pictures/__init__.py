@@ -4,5 +4,6 @@ from ganforge.pictures.animation import animation
 from ganforge.pictures.grids import grid, strip
 from ganforge.pictures.history import history
 from ganforge.pictures.portraits import portrait
+from ganforge.pictures.sheets import sheet
 
-__all__ = ["animation", "grid", "history", "portrait", "strip"]
+__all__ = ["animation", "grid", "history", "portrait", "sheet", "strip"]

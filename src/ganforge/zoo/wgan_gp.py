@@ -119,8 +119,7 @@ class WGANGP(Game):
             real = next(batches).x  # line 4: x ~ P_r, z ~ p(z)
             fake = self.sample(self.latent(len(real))).detach()  # line 5: x~ = G(z)
             on_real, on_fake = self.critic(real), self.critic(fake)
-            # `forward` stays eager where the critic is compiled, as the penalty is differentiated twice.
-            penalty = gradient_penalty(self.critic.forward, real, fake)  # lines 4 and 6: x^ = eps x + (1 - eps) x~
+            penalty = gradient_penalty(self.critic, real, fake)  # lines 4 and 6: x^ = eps x + (1 - eps) x~
             loss = wasserstein.critic(on_real, on_fake) + self.penalty * penalty  # line 7
             yield Move("critic", loss, real=on_real, fake=on_fake, wasserstein=on_real - on_fake, penalty=penalty)  # line 9
         fake = self.sample(self.latent(self.generator_batch * len(real)))  # line 11
