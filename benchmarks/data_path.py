@@ -128,10 +128,8 @@ def waiting(folder: Path, cache: Path, rounds: int = 20) -> None:
     for _ in range(rounds):
         trainer.play_round()
     seconds = time.perf_counter() - began
-    print(
     share = 100 * waited[0] / seconds
-    print(f"DCGAN, 64 pixels, batch 64, bf16: {1000 * seconds / rounds:.0f} ms a round, {share:.2f} % of it waiting for data")
-    )
+    print(f"\nDCGAN, 64 pixels, batch 64, bf16: {1000 * seconds / rounds:.0f} ms a round, {share:.2f} % of it waiting for data")
 
 
 def main() -> None:
