@@ -1,8 +1,7 @@
-"""Arrays in memory and array files: what is served is what was stored, and what cannot be understood is refused by field."""
+"""Arrays in memory: what is served is what was given, and what cannot be understood is refused by field."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,24 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from PIL import Image
 
-from ganforge.batches import Batch, ImageSpec, Labelled, images_from_bytes, images_to_bytes
-from ganforge.data import Finite, Source, from_arrays, open_source
+from ganforge.batches import (
+    Attributed,
+    Batch,
+    Captioned,
+    Images,
+    ImageSpec,
+    Labelled,
+    LowHigh,
+    Masked,
+    Pairs,
+    Points,
+    PointSpec,
+    TwoDomains,
+    Unpaired,
+    images_from_bytes,
+    images_to_bytes,
+)
+from ganforge.data import Finite, Source, Stream, from_arrays, from_fields
 from ganforge.data.fit import fit, luminance
 from ganforge.errors import RequestError
 
@@ -30,11 +45,6 @@ def all_of(source: Source) -> Batch:
 
 def pixels_of(source: Source) -> NDArray[np.uint8]:
     return images_to_bytes(all_of(source).x).numpy()
-
-
-def npz(path: Path, **fields: Any) -> str:
-    np.savez(path, **fields)
-    return str(path)
 
 
 @settings(deadline=None)
@@ -156,124 +166,62 @@ def test_the_centre_square_is_what_resizing_keeps() -> None:
 
 def test_nothing_asked_changes_nothing() -> None:
     assert fit(NOISE, None, None) is NOISE
-    assert fit(NOISE, 8, 3) is NOISE
+    assert np.shares_memory(fit(NOISE, 8, 3), NOISE)
 
 
-def test_an_npz_serves_its_own_size_labels_and_class_names(tmp_path: Path) -> None:
-    labels = np.array([0, 1, 0, 2, 2, 1])
-    source = open_source(npz(tmp_path / "a.npz", images=NOISE[:, :5], labels=labels, class_names=np.array(["x", "y", "z"])))
-    assert source.spec == ImageSpec(5, 8, 3, ("x", "y", "z"))
+def test_pictures_in_memory_serve_every_kind_that_needs_no_more() -> None:
+    assert from_arrays(NOISE).kinds == (Images, Masked, LowHigh)
+    assert from_arrays(NOISE, np.arange(6)).kinds == (Labelled, Images, Masked, LowHigh)
+    assert from_arrays(NOISE[:, :6]).kinds == (Images, Masked)
+
+
+FIELDS: dict[type[Batch], tuple[dict[str, Any], Any]] = {
+    Images: ({"image": NOISE}, ImageSpec(8, 8, 3)),
+    Labelled: ({"image": NOISE, "label": np.arange(6) % 3}, ImageSpec(8, 8, 3, ("0", "1", "2"))),
+    Pairs: ({"a": NOISE, "b": NOISE[::-1].copy()}, ImageSpec(8, 8, 3)),
+    Unpaired: ({"a": NOISE, "b": NOISE[::-1].copy()}, ImageSpec(8, 8, 3)),
+    LowHigh: ({"low": NOISE[:, ::2, ::2], "high": NOISE}, ImageSpec(8, 8, 3, factor=2)),
+    Masked: ({"image": NOISE, "mask": NOISE[..., 0] // 128 * 255}, ImageSpec(8, 8, 3)),
+    Attributed: ({"image": NOISE, "attribute": np.eye(6)[:, :2]}, ImageSpec(8, 8, 3, attributes=("0", "1"))),
+    Captioned: ({"image": NOISE, "text": np.eye(6)[:, :4]}, ImageSpec(8, 8, 3, text=4)),
+    TwoDomains: ({"source": NOISE, "label": np.arange(6) % 2, "target": NOISE}, ImageSpec(8, 8, 3, ("0", "1"))),
+    Points: ({"point": np.eye(6)}, PointSpec(6)),
+}
+
+
+@pytest.mark.parametrize("kind", FIELDS)
+def test_any_batch_can_be_given_by_its_fields(kind: type[Batch]) -> None:
+    fields, spec = FIELDS[kind]
+    source = from_fields(kind, **fields)
+    assert (source.kinds, source.spec, source.count) == ((kind,), spec, 6)
     batch = all_of(source)
-    assert isinstance(batch, Labelled)
-    assert batch.label.tolist() == labels.tolist()
-    assert (pixels_of(source) == NOISE[:, :5]).all()
-
-
-def test_test_arrays_are_never_served(tmp_path: Path) -> None:
-    fields = {"train_images": NOISE[:2], "test_images": NOISE[2:], "train_labels": np.arange(2), "test_labels": np.arange(4)}
-    source = open_source(npz(tmp_path / "a.npz", **fields))
-    assert (pixels_of(source) == NOISE[:2]).all()
-    assert any("not served: test_images, test_labels" in note for note in source.notes)
-    with pytest.raises(RequestError, match="no array 'images' or 'train_images'; it holds test_images"):
-        open_source(npz(tmp_path / "b.npz", test_images=NOISE))
-
-
-def test_an_npz_is_brought_to_size_and_channels(tmp_path: Path) -> None:
-    source = open_source(npz(tmp_path / "a.npz", images=np.full((3, 6, 9, 3), 90, np.uint8)), size=4, channels=1)
-    assert source.spec == ImageSpec(4, 4, 1)
-    assert (pixels_of(source) == 90).all()
+    assert type(batch) is kind
+    for name, tensor in batch.tensors().items():
+        given = np.asarray(fields[name])
+        if name == "mask":
+            assert (tensor[:, 0].numpy() == given / 255).all()
+        elif tensor.ndim == 4:
+            assert (images_to_bytes(tensor).numpy() == given).all()
+        else:
+            assert (tensor.numpy() == given).all()
+    again = Stream(source, kind, seed=0, device=torch.device("cpu"))
+    assert torch.equal(again.at(3, 4).x, again.at(3, 4).x)
 
 
 @pytest.mark.parametrize(
-    ("fields", "labels", "message"),
+    ("fields", "message"),
     [
-        ({}, False, "it holds nothing"),
-        ({"pictures": NOISE, "y": np.arange(6)}, False, "no array 'images' or 'train_images'; it holds pictures, y"),
-        ({"images": NOISE * 1.0}, False, r"a\.npz: images is float64 within \[0, 255\]"),
-        ({"images": np.array([{"a": 1}], dtype=object)}, False, "'images' cannot be read"),
-        ({"images": NOISE, "labels": np.array([None] * 6)}, False, "'labels' cannot be read"),
-        ({"images": NOISE, "labels": np.arange(3)}, False, r"a\.npz: labels is int64 of shape \[3\]"),
-        ({"images": NOISE, "test_labels": np.arange(3)}, True, "no array 'labels'; it holds images, test_labels"),
+        ({"a": NOISE}, "Pairs has the fields a, b; given are a"),
+        ({"a": NOISE, "c": NOISE}, "Pairs has the fields a, b; given are a, c"),
+        ({"a": NOISE, "b": NOISE[:4]}, "b has 4 rows, a has 6"),
+        ({"a": NOISE, "b": NOISE * 1.0}, r"b is float64 within \[0, 255\]"),
     ],
 )
-def test_an_npz_that_is_not_understood_is_refused_with_the_arrays_found(
-    tmp_path: Path, fields: dict[str, Any], labels: bool, message: str
-) -> None:
+def test_fields_that_make_no_batch_are_refused_by_name(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
-        open_source(npz(tmp_path / "a.npz", **fields), labels=labels)
+        from_fields(Pairs, **fields)
 
 
-@pytest.mark.parametrize("kept", [0, 10, 400, -30])
-def test_a_truncated_npz_is_refused_by_name(tmp_path: Path, kept: int) -> None:
-    whole = Path(npz(tmp_path / "whole.npz", images=NOISE)).read_bytes()
-    (tmp_path / "cut.npz").write_bytes(whole[:kept])
-    with pytest.raises(RequestError, match=r"cut\.npz: not an \.npz file, or one that was cut short"):
-        open_source(str(tmp_path / "cut.npz"))
-
-
-def test_an_npz_with_damaged_bytes_is_refused_by_field(tmp_path: Path) -> None:
-    whole = bytearray(Path(npz(tmp_path / "whole.npz", images=NOISE)).read_bytes())
-    whole[600:620] = bytes(20)
-    (tmp_path / "bad.npz").write_bytes(whole)
-    with pytest.raises(RequestError, match=r"bad\.npz: the array 'images' cannot be read"):
-        open_source(str(tmp_path / "bad.npz"))
-
-
-def test_an_npy_of_rows_is_points_and_of_bytes_is_pictures(tmp_path: Path) -> None:
-    rows = np.random.default_rng(0).normal(size=(5, 3))
-    np.save(tmp_path / "rows.npy", rows)
-    np.save(tmp_path / "pictures.npy", NOISE)
-    points, pictures = open_source(str(tmp_path / "rows.npy")), open_source(str(tmp_path / "pictures.npy"))
-    assert points.spec.shape == (3,)
-    torch.testing.assert_close(all_of(points).x, torch.from_numpy(rows).float())
-    assert (pixels_of(pictures) == NOISE).all()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [({"size": 8}, "belong to pictures"), ({"channels": 1}, "belong to pictures"), ({"labels": True}, "labels")],
-)
-@pytest.mark.parametrize("suffix", ["npy", "csv"])
-def test_points_in_files_have_no_size_channels_or_labels(tmp_path: Path, suffix: str, options: dict[str, Any], message: str) -> None:
-    np.save(tmp_path / "a.npy", np.zeros((2, 2)))
-    (tmp_path / "a.csv").write_text("1,2\n")
-    with pytest.raises(RequestError, match=message):
-        open_source(str(tmp_path / f"a.{suffix}"), **options)
-
-
-def test_bad_npy_files_are_refused_by_name(tmp_path: Path) -> None:
-    np.save(tmp_path / "whole.npy", np.zeros((50, 2)))
-    (tmp_path / "cut.npy").write_bytes((tmp_path / "whole.npy").read_bytes()[:300])
-    (tmp_path / "empty.npy").write_bytes(b"")
-    (tmp_path / "text.npy").write_text("no array")
-    np.save(tmp_path / "objects.npy", np.array([{}, {}]))
-    npz(tmp_path / "archive.npz", images=NOISE)
-    (tmp_path / "archive.npz").rename(tmp_path / "archive.npy")
-    for name in ("cut", "empty", "text", "objects", "archive"):
-        with pytest.raises(RequestError, match=rf"{name}\.npy: (not an \.npy|an archive)"):
-            open_source(str(tmp_path / f"{name}.npy"))
-
-
-@pytest.mark.parametrize("text", ["1,2\n3.5,-4e-1\n", "x,y\n1,2\n3.5,-.4\n", "\ufeffx,y\r\n1,2\r\n\r\n3.5,-.4", "\n\n1, 2\n3.5, -.4\n"])
-def test_a_csv_is_its_rows_with_or_without_a_line_of_names(tmp_path: Path, text: str) -> None:
-    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
-    source = open_source(str(tmp_path / "a.csv"))
-    torch.testing.assert_close(all_of(source).x, torch.tensor([[1, 2], [3.5, -0.4]]))
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "no row of numbers"),
-        (b"x,y\n", "no row of numbers"),
-        (b"1,2\n3\n", "not a table of numbers"),
-        (b"1,2\n3,four\n", "not a table of numbers"),
-        (b"1;2\n3;4\n", "not a table of numbers|no row of numbers"),
-        (b"1,2\n3,nan\n", "row 1 holds a value that is not a finite number"),
-        (b"\xff\xfe\x00", "not a table of numbers"),
-    ],
-)
-def test_a_csv_that_is_no_table_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
-    (tmp_path / "a.csv").write_bytes(content)
-    with pytest.raises(RequestError, match=rf"a\.csv.*({message})"):
-        open_source(str(tmp_path / "a.csv"))
+def test_labels_given_as_a_field_are_integers_from_zero() -> None:
+    with pytest.raises(RequestError, match=r"label is int64 .*labels are integers"):
+        from_fields(Labelled, image=NOISE, label=np.arange(6) - 1)

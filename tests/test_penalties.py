@@ -1,9 +1,12 @@
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganforge.penalties import MinibatchDiscrimination, gradient_penalty
 
@@ -70,6 +73,120 @@ def test_the_penalty_reaches_the_critic_but_not_the_samples() -> None:
     hidden = network[0].weight.grad
     assert isinstance(hidden, Tensor)
     assert hidden.abs().sum() > 0
+
+
+def written_out(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
+    """The penalty with nothing but autograd."""
+    epsilon = torch.rand(len(real), *[1] * (real.ndim - 1))
+    mixed = (epsilon * real + (1 - epsilon) * fake).requires_grad_()
+    (slopes,) = torch.autograd.grad(critic(mixed).sum(), mixed, create_graph=True)
+    return ((slopes.flatten(1).square().sum(1) + 1e-12).sqrt() - 1).square().mean()
+
+
+class Wet(nn.Module):
+    """What its ReLU does in place is seen by the short cut too."""
+
+    def __init__(self, relu: nn.Module) -> None:
+        super().__init__()
+        self.linear, self.relu = nn.Linear(12, 12), relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.linear(x)
+        return self.relu(y) + y.tanh()
+
+
+def gradients(network: nn.Module) -> list[Tensor]:
+    """Of all parameters; zeros where the loss does not depend on one."""
+    return [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in network.parameters()]
+
+
+CRITICS = {
+    "relu": lambda: [nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Conv2d(3, 3, 1), nn.ReLU()],
+    "leaky": lambda: [nn.Conv2d(1, 3, 3), nn.LeakyReLU(0.2), nn.Conv2d(3, 3, 1), nn.LeakyReLU(0.1)],
+    "smooth": lambda: [nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Conv2d(3, 3, 1), nn.Softplus(), nn.Conv2d(3, 3, 1), nn.LeakyReLU(0.2)],
+    "in place": lambda: [nn.Conv2d(1, 3, 3), nn.Flatten(), Wet(nn.ReLU(True)), Wet(nn.LeakyReLU(0.2, inplace=True))],
+}
+
+
+@pytest.mark.parametrize("kind", CRITICS)
+def test_the_penalty_and_its_gradients_are_bit_for_bit_those_of_plain_autograd(kind: str) -> None:
+    first, *others = CRITICS[kind]()
+    # One feature lies at the kink for every sample.
+    nn.init.zeros_(first.weight[0])
+    nn.init.zeros_(first.bias)
+    network = nn.Sequential(first, *others, nn.Flatten(), nn.Linear(12, 1))
+    results = []
+    for penalty in (written_out, gradient_penalty):
+        torch.manual_seed(7)
+        network.zero_grad()
+        value = penalty(network, *torch.randn(2, 6, 1, 4, 4))
+        value.backward()
+        results.append([value, *gradients(network)])
+    assert any(gradient.any() for gradient in results[0][1:])
+    for expected, ours in zip(*results, strict=True):
+        assert torch.equal(expected, ours)
+
+
+class Counting(TorchDispatchMode):
+    """Counts the convolutions, forward and backward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolutions = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.convolutions += "convolution" in func._schema.name
+        return func(*args, **(kwargs or {}))
+
+
+def test_backward_does_not_carry_the_zeros_of_a_relus_second_derivative_through_the_layers() -> None:
+    layers = 5
+    blocks = [block for _ in range(layers) for block in (nn.Conv2d(2, 2, 3, padding=1), nn.LeakyReLU(0.2))]
+    network = nn.Sequential(*blocks, nn.Flatten(), nn.Linear(32, 1))
+    counts = []
+    for penalty in (written_out, gradient_penalty):
+        value = penalty(network, *torch.randn(2, 3, 2, 4, 4))
+        with Counting() as counting:
+            value.backward()
+        counts.append(counting.convolutions)
+    # Each layer's slopes are differentiated by their weights and by what came to them; the zeros would meet each layer once more.
+    assert counts[0] - counts[1] == layers
+
+
+def test_hooks_do_not_come_between_the_critic_and_the_mixed_samples() -> None:
+    network = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
+    real, fake = torch.randn(2, 4, 3)
+    torch.manual_seed(7)
+    plain = gradient_penalty(network, real, fake)
+    network.register_forward_pre_hook(lambda _module, inputs: 3 * inputs[0])
+    torch.manual_seed(7)
+    assert torch.equal(plain, gradient_penalty(network, real, fake))
+
+
+def test_of_a_compiled_critic_the_whole_penalty_is_handed_to_the_compiler() -> None:
+    network = nn.Sequential(nn.Linear(3, 8), nn.LeakyReLU(0.2), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1))
+    real, fake = torch.randn(2, 4, 3)
+
+    class Compiled:
+        """What the engine puts there, without a compiler."""
+
+        asked = 0
+
+        def whole(self, function: Callable[..., Tensor], *args: Any) -> Tensor:
+            self.asked += 1
+            return function(network.forward, *args)
+
+    compiled, results = Compiled(), []
+    for slot in (None, compiled):
+        network._compiled_call_impl = slot  # type: ignore[assignment]
+        torch.manual_seed(7)
+        network.zero_grad()
+        value = gradient_penalty(network, real, fake, target=0.5)
+        value.backward()
+        results.append([value, *gradients(network)])
+    assert compiled.asked == 1
+    for expected, ours in zip(*results, strict=True):
+        torch.testing.assert_close(expected, ours)
 
 
 def test_a_dead_critic_gets_finite_gradients() -> None:

@@ -68,7 +68,7 @@ def decode(
                 raise ValueError(f"{image.width}x{image.height} pixels, more than {Image.MAX_IMAGE_PIXELS} (decompression bomb?)")
             orientation = _orientation(image)
             if shape is not None and fit != "patch":
-                _draft(image, shape, fit, orientation in _TURNED)
+                _draft(image, shape, orientation in _TURNED)
             upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
             cut = _cut(upright, shape) if shape is not None and fit == "crop" else upright
             flat = _flattened(_in_srgb(cut, image.info.get("icc_profile")))
@@ -124,12 +124,10 @@ def _orientation(image: Image.Image) -> int:
     return 1
 
 
-def _draft(image: Image.Image, shape: tuple[int, int], fit: Fit, turned: bool) -> None:
+def _draft(image: Image.Image, shape: tuple[int, int], turned: bool) -> None:
     """JPEGs decode at a half, quarter or eighth of their size almost for free; twice the target loses nothing visible."""
-    height, width = shape
-    if fit == "pad":
-        _, _, height, width = pad_box(*(image.size if turned else image.size[::-1]), shape)
-    image.draft(None, (2 * height, 2 * width) if turned else (2 * width, 2 * height))
+    height, width = (2 * side for side in shape)
+    image.draft(None, (height, width) if turned else (width, height))
 
 
 def _cut(image: Image.Image, shape: tuple[int, int]) -> Image.Image:

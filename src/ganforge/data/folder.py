@@ -26,7 +26,8 @@ class FolderShelf(Shelf):
         found, others = _found(folder)
         counts = kinds_of(others)
         if not found:
-            raise RequestError(f"{folder}: no picture found (.jpg, .png, .webp, ...); it holds {counts or 'no file'}")
+            hint = f"; name shards by a pattern, '{folder}/*.tar'" if any(name.endswith(".tar") for name in others) else ""
+            raise RequestError(f"{folder}: no picture found (.jpg, .png, .webp, ...); it holds {counts or 'no file'}{hint}")
         found.sort()
         self.names = [name for name, _, _ in found]
         self.others = sorted(others)

@@ -71,7 +71,8 @@ class Tfidf(TextEncoder):
             weights = counter.fit_transform(captions)
         except ValueError:
             raise RequestError(f"the {len(captions)} captions hold no word, e.g. {captions[0]!r}" if captions else "no caption") from None
-        reduced = TruncatedSVD(min(dimension, *weights.shape), random_state=0).fit(weights)
+        with np.errstate(invalid="ignore"):  # of a single caption no share of the variance can be told, and none is needed
+            reduced = TruncatedSVD(min(dimension, *weights.shape), random_state=0).fit(weights)
         # Directions that carry nothing (fewer kinds of captions than dimensions) would be rounding errors blown up.
         kept = reduced.singular_values_ > 1e-9 * reduced.singular_values_[0]
         return cls(counter.get_feature_names_out().tolist(), counter.idf_, np.ascontiguousarray(reduced.components_[kept]))

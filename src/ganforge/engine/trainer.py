@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -13,15 +13,19 @@ from torch import Tensor
 
 from ganforge.batches import Batch
 from ganforge.data import Stream
+from ganforge.data.ahead import Ahead
 from ganforge.engine.augmenting import Augmenter
+from ganforge.engine.compiling import compile_networks, eager
+from ganforge.engine.graphs import Graphs, Recorder, recorder_for
 from ganforge.engine.ledger import Ledger
 from ganforge.engine.ranks import Alone, seeded
+from ganforge.engine.recomputing import recompute_networks
 from ganforge.engine.rounds import play_round
 from ganforge.engine.seat import Seat, averaged
 from ganforge.engine.settings import Settings
 from ganforge.engine.synchronising import synchronise
 from ganforge.errors import RequestError, TrainingError
-from ganforge.game import Game, Phase
+from ganforge.game import Game, Move, Phase
 
 
 class Serving:
@@ -62,7 +66,15 @@ class Trainer:
     With several `ranks` each has a trainer, which plays its share of every batch.
     """
 
-    def __init__(self, game: Game, stream: Stream, settings: Settings, device: torch.device, ranks: Alone | None = None) -> None:
+    def __init__(
+        self,
+        game: Game,
+        stream: Stream,
+        settings: Settings,
+        device: torch.device,
+        ranks: Alone | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
         self.game = game.to(device=device)
         # Convolutions run faster on it, everywhere we measured; other layers do not notice.
         self.game.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -70,9 +82,16 @@ class Trainer:
         if settings.sync_batchnorm and self.ranks.world > 1:
             synchronise(self.game)
         self.stream = stream
+        self._at = Ahead(stream.at).at if stream.source.slow else stream.at
         self.settings = settings
+        self.remarks: list[str] = []
+        """Lines for the user, until somebody listens."""
+        self._listener: Callable[[str], None] | None = None
         self.device = device
-        self.seats = {name: Seat(name, player) for name, player in game.players().items()}
+        if settings.cuda_graph and recorder is None:
+            recorder = self._recorder()
+        self.seats = {name: Seat(name, player, capturable=recorder is not None) for name, player in game.players().items()}
+        self._graphs = Graphs(self.game, self.seats, recorder, self.say) if recorder is not None else None
         self.ledger = Ledger()
         self.round = 0
         self.cursor = 0
@@ -83,6 +102,35 @@ class Trainer:
         self.augmenter: Augmenter | None = None
         if settings.augment != "none":
             self.augmenter = Augmenter(self.game, stream.source.spec, settings.augment, tuple(settings.augment_policy.split(",")))
+        if settings.recompute and settings.compile:
+            raise RequestError("--recompute with --compile: compiled networks choose by themselves what to keep; give one of the two")
+        if settings.recompute:
+            recompute_networks(self.game)
+        if settings.compile:
+            compile_networks(self.game, self.say)
+
+    def say(self, text: str) -> None:
+        """A line for the user: kept until somebody listens."""
+        if self._listener is None:
+            self.remarks.append(text)
+        else:
+            self._listener(text)
+
+    def listen(self, listener: Callable[[str], None]) -> None:
+        """From now on `listener` gets the lines for the user, those kept so far first."""
+        self._listener = listener
+        for remark in self.remarks:
+            listener(remark)
+        self.remarks.clear()
+
+    def _recorder(self) -> Recorder | None:
+        stray = [
+            name for name, asked in (("--augment ada", self.settings.augment == "ada"), ("--recompute", self.settings.recompute)) if asked
+        ]
+        if stray:
+            self.say(f"--cuda-graph: {stray[0]} needs the host within a round; rounds are played without graphs")
+            return None
+        return recorder_for(self.device, self.ranks.world, self.say)
 
     def phase(self) -> tuple[Phase, int]:
         """The phase of the next round, and the number of its first round."""
@@ -106,10 +154,18 @@ class Trainer:
         size, rank, world = self._share(phase), self.ranks.rank, self.ranks.world
         of = self.settings.accumulate * world
         told = self.augmenter.note_real if self.augmenter else None
-        servings = [Serving(self.stream.at, self.cursor, size, phase.size, k, of, told) for k in range(rank, of, world)]
+        servings = [Serving(self._at, self.cursor, size, phase.size, k, of, told) for k in range(rank, of, world)]
         note = partial(self.ledger.add, self.round + 1)
+
+        def run(batches: Sequence[Iterator[Batch]], note: Callable[[Move], None]) -> None:
+            rounds = [iter(phase.play(each)) for each in batches]
+            play_round(rounds, self.seats, note, self.round + 1, self._autocast(), self.ranks)
+
         with self.augmenter.playing() if self.augmenter else nullcontext():
-            play_round([iter(phase.play(serving)) for serving in servings], self.seats, note, self.round + 1, self._autocast(), self.ranks)
+            if self._graphs is None:
+                run(servings, note)
+            else:
+                self._graphs.play((phase.name, size, phase.size), servings, run, note)
         if len({serving.taken for serving in servings}) != 1:
             raise TrainingError(f"round {self.round}: accumulated rounds drew unequal numbers of batches")
         self.cursor += servings[0].taken * of * size
@@ -190,7 +246,7 @@ class Trainer:
         """Within the block the game is as its users get it (averaged weights, evaluation mode); afterwards nothing has changed."""
         training = [module for module in self.game.modules() if module.training]
         devices = [self.device] if self.device.type == "cuda" else []
-        with averaged(self.seats.values()), torch.random.fork_rng(devices), torch.no_grad():
+        with averaged(self.seats.values()), torch.random.fork_rng(devices), torch.no_grad(), eager(self.game):
             self.game.eval()
             try:
                 yield

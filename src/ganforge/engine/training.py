@@ -90,6 +90,7 @@ def train(
         with _report(folder, source, trainer, record) as report:
             for remark in remarks:
                 report.say(remark)
+            trainer.listen(report.say)
             Session(trainer, folder, source, report).run()
     if ranks.rank == 0:
         load_weights(built, folder.weights)

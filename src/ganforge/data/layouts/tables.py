@@ -1,0 +1,210 @@
+"""Tables beside pictures: CSV, TSV, JSON Lines and JSON files whose rows name a picture each."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePosixPath
+from typing import Any
+
+from ganforge.data.folder import FolderShelf
+from ganforge.data.shelves import Shelf, split_suffix
+from ganforge.data.zipped import ZipShelf
+from ganforge.errors import RequestError
+
+FILE_COLUMNS = (
+    "file",
+    "file_name",
+    "filename",
+    "image_id",
+    "image",
+    "image_path",
+    "image_file",
+    "img",
+    "path",
+    "filepath",
+    "picture",
+    "name",
+)
+"""What the column that names the picture may be called, in any case; the first that is there is taken."""
+SPLIT_COLUMNS = ("split", "partition", "subset")
+SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
+"""The words for the parts of a data set, and the part that each means."""
+_NUMBERED = {"0": "train", "1": "val", "2": "test"}  # CelebA's list_eval_partition
+_SUFFIXES = (".csv", ".tsv", ".jsonl")
+
+Beside = Mapping[str, Callable[[], bytes]]
+"""The files that lie with the pictures and are none, by name: reading one gives its bytes."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells by the name of their column, and the file they are of, for messages."""
+
+    origin: str
+    columns: tuple[str, ...]
+    rows: list[dict[str, Any]]
+
+    def column(self, names: Sequence[str]) -> str | None:
+        """The first of these columns that the table has, in any case."""
+        known = {column.lower(): column for column in reversed(self.columns)}
+        return next((known[name] for name in names if name in known), None)
+
+    @property
+    def file(self) -> str:
+        """The column that names the picture; RequestError where there is none."""
+        found = self.column(FILE_COLUMNS)
+        if found is None:
+            raise RequestError(f"{self.origin}: no column names the picture; call it 'file'. It has {_quoted(self.columns)}")
+        return found
+
+
+def files_beside(shelf: Shelf) -> Beside | None:
+    """The files that lie among the pictures of a folder or a zip; None for shelves of which each picture is a row or a record."""
+    if not isinstance(shelf, FolderShelf | ZipShelf):
+        return None
+    return {name: partial(shelf.read_other, name) for name in shelf.others}
+
+
+def read_table(origin: str, data: bytes) -> Table:
+    """The rows of a CSV, TSV, JSON Lines or JSON file (a list of objects), by the suffix of `origin`; RequestError names the bad line."""
+    suffix = PurePosixPath(origin).suffix.lower()
+    text = _text(origin, data)
+    if suffix in (".jsonl", ".json"):
+        rows = list(_objects(origin, text, suffix))
+        return Table(origin, tuple(dict.fromkeys(key for row in rows for key in row)), rows)
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if suffix == ".tsv" else ",")
+    try:
+        header = [cell.strip() for cell in next(lines, [])]
+        if not any(header) or len(set(header)) < len(header):
+            raise RequestError(f"{origin}: the first line must name the columns, each once; it is {_quoted(header)}")
+        rows = []
+        for cells in lines:
+            if len(cells) != len(header) and cells:
+                raise RequestError(f"{origin}: line {lines.line_num} has {len(cells)} cells, the first line has {len(header)}")
+            if cells:
+                rows.append(dict(zip(header, cells, strict=True)))
+    except csv.Error as error:
+        raise RequestError(f"{origin}: line {lines.line_num}: {error}") from None
+    return Table(origin, tuple(header), rows)
+
+
+def _objects(origin: str, text: str, suffix: str) -> Iterator[dict[str, Any]]:
+    try:
+        found = json.loads(text) if suffix == ".json" else None
+    except json.JSONDecodeError as error:
+        raise RequestError(f"{origin}: line {error.lineno} is no JSON ({error.msg})") from None
+    if suffix == ".json":
+        if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+            raise RequestError(f"{origin}: neither a list of objects, one a picture, nor COCO captions ('images' and 'annotations')")
+        yield from found
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise RequestError(f"{origin}: line {number} is no JSON object ({error.msg})") from None
+            if not isinstance(row, dict):
+                raise RequestError(f"{origin}: line {number} is no JSON object but {line[:40]!r}")
+            yield row
+
+
+def tables_beside(beside: Beside) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """The files that are tables by their suffix, in the order of their names."""
+    for name in sorted(beside):
+        if PurePosixPath(name).suffix.lower() in _SUFFIXES:
+            yield name, beside[name]
+
+
+class Lookup:
+    """From how a table names a picture to its path: the whole of it, the end of it, or either without the suffix, as long as it is one."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._paths: dict[str, str | None] = {}
+        for path in paths:
+            for key in dict.fromkeys([*_ends(path), *_ends(split_suffix(path)[0])]):
+                self._paths[key] = None if key in self._paths else path
+        self._paths |= {path: path for path in paths}
+
+    def __call__(self, name: object) -> str | None:
+        """The picture's path; None where there is none of this name, or more than one. Folders that a path lacks are passed over."""
+        written = str(name).strip().removeprefix("./")
+        keys = (*_ends(written), *_ends(split_suffix(written)[0]))
+        return next((path for key in keys if (path := self._paths.get(key)) is not None), None)
+
+
+def _ends(path: str) -> Iterator[str]:
+    """a/b/c: itself, b/c and c."""
+    yield path
+    while "/" in path:
+        path = path.partition("/")[2]
+        yield path
+
+
+def splits_by_table(beside: Beside, paths: Sequence[str]) -> list[str] | None:
+    """The split of each picture as a table tells it, "train" where it says nothing; None where no table does.
+
+    CelebA's list_eval_partition.txt, CUB's images.txt with train_test_split.txt, or a table with a column `split`.
+    """
+    told = dict(_partition(beside)) or dict(_cub(beside)) or dict(_column(beside))
+    if not told:
+        return None
+    lookup = Lookup(paths)
+    by_path = {lookup(name): split for name, split in told.items()}
+    return [by_path.get(path, "train") for path in paths]
+
+
+def _named(beside: Beside, name: str) -> str | None:
+    found = min((path for path in beside if PurePosixPath(path).name == name), default=None)
+    return None if found is None else beside[found]().decode("utf-8", "replace")
+
+
+def _partition(beside: Beside) -> Iterator[tuple[str, str]]:
+    for line in (_named(beside, "list_eval_partition.txt") or "").splitlines():
+        name, _, number = line.strip().rpartition(" ")
+        if name and number in _NUMBERED:
+            yield name.strip(), _NUMBERED[number]
+
+
+def _cub(beside: Beside) -> Iterator[tuple[str, str]]:
+    names, trained = _named(beside, "images.txt"), _named(beside, "train_test_split.txt")
+    if names is None or trained is None:
+        return
+    by_id = dict(line.split(maxsplit=1) for line in names.splitlines() if len(line.split()) == 2)
+    for line in trained.splitlines():
+        number, _, flag = line.strip().partition(" ")
+        if number in by_id and flag in ("0", "1"):
+            yield by_id[number], "train" if flag == "1" else "test"
+
+
+def _column(beside: Beside) -> Iterator[tuple[str, str]]:
+    for name, read in tables_beside(beside):
+        if not any(word.encode() in read().partition(b"\n")[0].lower() for word in SPLIT_COLUMNS):
+            continue
+        try:
+            table = read_table(name, read())
+            column, file = table.column(SPLIT_COLUMNS), table.file
+        except RequestError:
+            continue  # Whoever reads the table for its captions or attributes will say what is wrong with it.
+        if column is not None:
+            for row in table.rows:
+                said = str(row.get(column, "")).strip().lower()
+                split = SPLITS.get(said) or _NUMBERED.get(said)
+                if split is not None and file in row:
+                    yield str(row[file]), split
+
+
+def _text(origin: str, data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{origin}: not UTF-8 text (byte {error.start})") from None
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names)) or "none"
