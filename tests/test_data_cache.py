@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from ganforge.cli import main
 from ganforge.data import cache, decoding, pixels
 from ganforge.data.cache import cache_key, cache_root, clear_cache
 from ganforge.data.folder import FolderShelf
@@ -374,3 +375,14 @@ def test_clearing_leaves_what_another_is_making(folder: Path, root: Path) -> Non
         assert clear_cache(root)[0] == 1
         assert {path.name for path in root.iterdir()} == {f".draft-{KEY}", f".lock-{KEY}"}
     assert clear_cache(root) == (1, 0)
+
+
+def test_the_command_clears_the_folder_it_is_told_and_says_how_much(folder: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    read(folder, root)
+    assert main(["data", "--clear", "--cache", str(root)]) == 0
+    assert capsys.readouterr().out == f"{root}: 1 entries removed, 0.0 MiB freed\n"
+    assert list(root.iterdir()) == []
+    for arguments in (["data", "--clear", "--cache", "none"], ["data", str(folder), "--clear"]):
+        assert main(arguments) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "clear" in line

@@ -548,7 +548,7 @@ def test_the_test_arrays_of_known_sets_share_no_picture_with_those_to_train_on(n
     trained: set[bytes] = set()
     held = 0
     for split in ("train", "test"):
-        source = open_source(str(SHARED / name), kinds=(Images,), split=split)  # type: ignore[arg-type]
+        source = open_source(str(SHARED / name), kinds=(Images,), split=split)
         assert isinstance(source, Finite)
         assert source.count == (count if split == "train" else tested)
         pictures = {picture.tobytes() for picture in images_to_bytes(everything(source, Images).x).numpy()}

@@ -271,13 +271,13 @@ class Counted:
 
     def __init__(self) -> None:
         self.calls: list[tuple[int, int, int | None]] = []
-        self.threads: set[str] = set()
+        self.threads: dict[tuple[int, int, int | None], str] = {}
         self.made = threading.Condition()
 
     def at(self, cursor: int, size: int, resolution: int | None) -> tuple[int, int, int | None]:
         with self.made:
             self.calls.append((cursor, size, resolution))
-            self.threads.add(threading.current_thread().name)
+            self.threads[cursor, size, resolution] = threading.current_thread().name
             self.made.notify_all()
         if cursor == 13:
             raise TrainingError("13")
@@ -303,7 +303,7 @@ def test_after_two_calls_the_next_two_batches_are_made_in_the_background() -> No
     assert made.wait_for(4) == [(0, 4, None), (8, 4, None), (16, 4, None), (24, 4, None)]
     ahead.at(16, 4)
     assert made.wait_for(5)[4:] == [(32, 4, None)]
-    assert made.threads == {"MainThread", "ahead"}
+    assert list(made.threads.values()) == ["MainThread", "MainThread", "ahead", "ahead", "ahead"]
 
 
 def test_no_more_than_two_batches_are_made_ahead() -> None:
@@ -316,17 +316,14 @@ def test_no_more_than_two_batches_are_made_ahead() -> None:
     assert sorted(made.calls) == [(cursor, 1, None) for cursor in range(6)]
 
 
-def test_another_size_or_place_begins_to_learn_anew() -> None:
+def test_another_size_place_or_resolution_begins_to_learn_anew() -> None:
     made = Counted()
     ahead = Ahead(made.at)
-    assert [ahead.at(*call) for call in ((0, 4), (4, 4), (8, 2), (100, 2), (102, 2, 7))] == [
-        (0, 4, None), (4, 4, None), (8, 2, None), (100, 2, None), (102, 2, 7),
-    ]  # fmt: skip
-    assert ahead.at(104, 2, 7) == (104, 2, 7)
-    assert ahead.at(106, 2, 7) == (106, 2, 7)
-    made.wait_for(9)
-    assert made.calls.count((106, 2, 7)) == 1
-    assert not {(12, 2, None), (16, 2, None)} & set(made.calls)
+    calls = [(0, 4, None), (4, 4, None), (8, 2, None), (12, 2, None), (99, 2, None), (101, 2, 7), (103, 2, 7), (90, 2, 7), (90, 2, 7)]
+    assert [ahead.at(*call) for call in calls] == calls
+    assert {made.threads[call] for call in calls} == {"MainThread"}
+    assert [ahead.at(cursor, 2, 7) for cursor in (92, 94, 96)] == [(92, 2, 7), (94, 2, 7), (96, 2, 7)]
+    assert [made.threads[cursor, 2, 7] for cursor in (92, 94, 96)] == ["MainThread", "ahead", "ahead"]
 
 
 def test_what_is_not_asked_for_any_more_is_not_made() -> None:

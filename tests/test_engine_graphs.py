@@ -21,7 +21,7 @@ from ganforge.capabilities import sampler
 from ganforge.data import Stream, from_arrays
 from ganforge.engine import Settings, Trainer
 from ganforge.engine.checkpoint import read_checkpoint, write_checkpoint
-from ganforge.engine.graphs import MOST, REHEARSALS, Recorder, recorder_for
+from ganforge.engine.graphs import MOST, REHEARSALS, CudaRecorder, Recorder, recorder_for
 from ganforge.errors import TrainingError
 from ganforge.game import Game, Move, Phase, Player, Schedule, Seen
 
@@ -50,7 +50,8 @@ def build(variant: Variant, recorder: Recorder | None, game: Game | None = None,
 
 def eager(trainer: Trainer) -> Trainer:
     """The same trainer, its seats capturable, without graphs."""
-    trainer.graphs = None
+    assert trainer._graphs is not None
+    trainer._graphs = None
     return trainer
 
 
@@ -108,7 +109,7 @@ def one(name: str) -> Variant:
     return next(variant for variant in variants() if str(variant) == name)
 
 
-@pytest.mark.parametrize("settings", [{"accumulate": 2}, {"precision": "bf16"}, {"augment": "ada"}, {"augment": "diffaugment"}], ids=str)
+@pytest.mark.parametrize("settings", [{"accumulate": 2}, {"precision": "bf16"}, {"augment": "diffaugment"}], ids=str)
 def test_replayed_rounds_are_the_rounds_played_whatever_the_engine_adds(settings: dict[str, Any]) -> None:
     assert_replays_are_rounds(one("dcgan-tiny-Images"), replays=6, **settings)
 
@@ -116,17 +117,17 @@ def test_replayed_rounds_are_the_rounds_played_whatever_the_engine_adds(settings
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_on_a_gpu_graphs_play_the_rounds_too(precision: str) -> None:
-    device, said = torch.device("cuda"), list[str]()
+    device = torch.device("cuda")
     for variant in variants():
         if variant.preset == "tiny":
             states = []
             for graphs in (True, False):
-                trainer = build(variant, recorder_for(device, 1, said.append), device=device, precision=precision)
+                trainer = build(variant, CudaRecorder(device), device=device, precision=precision)
                 torch.manual_seed(5)
                 for _ in range(12):
                     (trainer if graphs else eager(trainer)).play_round()
                 states.append(trainer.game.state_dict() | {f"loss {name}": torch.tensor(v) for name, v in trainer.ledger.read().items()})
-            assert not said
+                assert not trainer.remarks
             torch.testing.assert_close(states[0], states[1], rtol=1e-2, atol=1e-3)
 
 
@@ -161,8 +162,9 @@ def test_a_trainer_that_loads_a_state_forgets_what_it_had_recorded(tmp_path: Pat
 
 
 @pytest.mark.parametrize("graphs_first", [True, False])
-def test_a_run_may_go_on_with_or_without_graphs(graphs_first: bool, tmp_path: Path) -> None:
-    variant = one("dcgan-small-Images")
+@pytest.mark.parametrize(("name", "rate"), [("dcgan-small-Images", 5e-4), ("gan-adam-Images", 2e-4)])
+def test_a_run_may_go_on_with_or_without_graphs(name: str, rate: float, graphs_first: bool, tmp_path: Path) -> None:
+    variant = one(name)
     first, second = (build(variant, Tape() if graphs else None) for graphs in (graphs_first, not graphs_first))
     for _ in range(6):
         first.play_round()
@@ -170,7 +172,7 @@ def test_a_run_may_go_on_with_or_without_graphs(graphs_first: bool, tmp_path: Pa
     for _ in range(6):
         first.play_round()
     state = read_checkpoint(tmp_path / "000001", second.game)
-    assert type(state["seats"]["generator"]["optimiser"]["param_groups"][0]["lr"]) is float
+    assert repr(state["seats"]["generator"]["optimiser"]["param_groups"][0]["lr"]) == repr(rate)
     second.load(state)
     for _ in range(6):
         second.play_round()
@@ -179,7 +181,7 @@ def test_a_run_may_go_on_with_or_without_graphs(graphs_first: bool, tmp_path: Pa
 
 
 class Toy(Game):
-    """A number v; every move descends v itself, so that each step of plain descent takes the learning rate from it."""
+    """A number v; every move descends v itself: each step of plain descent takes the learning rate from it."""
 
     def __init__(
         self, *, optimiser: Callable[..., torch.optim.Optimizer] = descent, schedule: Schedule | None = None, ema: float = 0.0
@@ -199,14 +201,16 @@ class Toy(Game):
 
     def play(self, batches: Iterator[Points]) -> Generator[Move, Seen, None]:
         self.plays += 1
-        seen = yield self.move(x=next(batches).x)
+        seen = yield self.move(x=next(batches).x.requires_grad_())
         self.total += seen["x"]
 
 
 def toy_trainer(game: Game, tape: Tape, said: list[str] | None = None, **settings: Any) -> Trainer:
     options = Settings(**{"rounds": 100, "batch_size": 2, **settings})
     stream = Stream(from_arrays(torch.arange(8.0)[:, None].numpy()), Points, seed=0, device=CPU)
-    return Trainer(game, stream, options, CPU, recorder=tape, say=(said if said is not None else []).append)
+    trainer = Trainer(game, stream, options, CPU, recorder=tape)
+    trainer.listen((said if said is not None else []).append)
+    return trainer
 
 
 def test_each_round_has_its_own_batch_learning_rate_and_losses_in_the_log() -> None:
@@ -353,7 +357,6 @@ def test_where_a_replay_would_be_wrong_the_reason_is_said_once_and_all_rounds_ar
         played.play_round()
     assert said == [f"--cuda-graph: {reason}; rounds are played without graphs"]
     assert_identical(everything(trainer), everything(played))
-    assert trainer.cursor == played.cursor
     assert not tape.replays
 
 

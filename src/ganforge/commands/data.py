@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 
@@ -22,8 +21,8 @@ from ganforge.options import parse
 class DataOptions:
     """Options of `data`."""
 
-    kind: Literal["Images", "Labelled", "Pairs", "Unpaired", "LowHigh", "Masked", "Attributed", "Captioned", "TwoDomains"] | None = None
-    """What to read the source as; None: the richest that it shows itself."""
+    kind: str | None = None
+    """The batches to read the source as, e.g. Pairs; None: the richest that it shows itself."""
     split: Split = "train"
     """The pictures to train on, or those to test on."""
     out: str | None = None
@@ -55,7 +54,9 @@ def data_command(arguments: list[str], about: str) -> int:
     else:
         raise RequestError(f"data: name the source first, e.g. ganforge data digits; bundled are {', '.join(BUNDLED)}")
     options = parse(DataOptions, rest, f"data {name}", about)
-    kind = None if options.kind is None else KINDS[options.kind]
+    if options.kind not in (None, *KINDS):
+        raise RequestError(f"--kind {options.kind}: there are {', '.join(KINDS)}")
+    kind = KINDS[options.kind] if options.kind else None
     source = open_source(name, kinds=() if kind is None else (kind,), split=options.split, reading=options.reading)
     if kind is not None:
         source.require(kind)

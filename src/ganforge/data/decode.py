@@ -125,8 +125,8 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _draft(image: Image.Image, shape: tuple[int, int], turned: bool) -> None:
-    """JPEGs decode at a half, quarter or eighth of their size almost for free; twice the target loses nothing visible."""
-    height, width = (2 * side for side in shape)
+    """JPEGs decode at a half, quarter or eighth of their size almost for free; from 1.75 times the target on, one grey level in 255 differs."""
+    height, width = (7 * side // 4 for side in shape)
     image.draft(None, (height, width) if turned else (width, height))
 
 

@@ -10,8 +10,9 @@ from torch import Tensor
 _STROKES = 4
 _SEGMENTS = 6
 BLOCK_COLUMNS = 4
+"""How many numbers in [0, 1) a block takes: the columns of `chance`."""
 FREE_COLUMNS = _STROKES * (5 + 2 * _SEGMENTS)
-"""How many numbers in [0, 1) a hole takes: the columns of `chance`."""
+"""As many a mask of strokes takes."""
 
 
 def centre(n: int, height: int, width: int, device: torch.device | None = None) -> Tensor:
@@ -23,13 +24,12 @@ def centre(n: int, height: int, width: int, device: torch.device | None = None) 
 
 def block(chance: Tensor, height: int, width: int) -> Tensor:
     """One rectangle whose sides are a quarter to a half of the picture's, anywhere within it; `chance` is [n, 4] in [0, 1)."""
-    sides = torch.tensor([height, width], device=chance.device)
-    length = (sides * (0.25 + 0.25 * chance[:, :2])).round().clamp_min(1)
-    start = (chance[:, 2:4] * (sides - length + 1)).floor()
-    inside = [
-        (axis >= start[:, i, None]) & (axis < (start + length)[:, i, None])
-        for i, axis in enumerate(torch.arange(int(side), device=chance.device) for side in (height, width))
-    ]
+    inside = []
+    for axis, side in enumerate((height, width)):
+        length = (side * (0.25 + 0.25 * chance[:, axis])).round().clamp_min(1)
+        start = (chance[:, 2 + axis] * (side - length + 1)).floor()
+        place = torch.arange(side, device=chance.device)
+        inside.append((place >= start[:, None]) & (place < (start + length)[:, None]))
     return (inside[0][:, None, :, None] & inside[1][:, None, None, :]).float()
 
 
@@ -37,7 +37,7 @@ def free(chance: Tensor, height: int, width: int) -> Tensor:
     """Strokes of a thick brush, in the manner of free-form masks (Yu et al., ICCV 2019, arXiv:1806.03589); `chance` is [n, 68] in [0, 1).
 
     Each of four strokes starts anywhere, has 1 to 6 straight pieces with round joints, and turns to alternating sides at the joints.
-    The brush is 1/16 to 1/6 of the shorter side wide, a piece 1/16 to 1/3 of it long: a quarter of the picture is hole on average.
+    The brush is 1/16 to 1/6 of the shorter side wide, a piece 1/16 to 1/3 of it long: a fifth of a square picture is hole on average.
     """
     side = min(height, width)
     fixed, pieces = chance.view(len(chance), _STROKES, -1).split([5, 2 * _SEGMENTS], dim=2)
@@ -48,7 +48,7 @@ def free(chance: Tensor, height: int, width: int) -> Tensor:
     heading = math.tau * fixed[..., 3:4] + turn.cumsum(dim=2)
     length = drawn * side * (1 / 16 + (1 / 3 - 1 / 16) * pieces[..., _SEGMENTS:])
     step = torch.stack([heading.sin(), heading.cos()], dim=3) * length[..., None]
-    start = fixed[..., :2] * torch.tensor([height, width], device=chance.device)
+    start = torch.stack([height * fixed[..., 0], width * fixed[..., 1]], dim=2)
     begin = start[:, :, None] + torch.cat([torch.zeros_like(step[:, :, :1]), step[:, :, :-1].cumsum(dim=2)], dim=2)
 
     down = torch.arange(height, device=chance.device)[:, None] + 0.5

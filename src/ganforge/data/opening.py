@@ -102,7 +102,8 @@ def _layout(request: Request) -> Layout:
             reasons.append(f"{layout.name}: {reason}")
     names = " or ".join(kind.__name__ for kind in request.kinds)
     if not reasons:
-        reasons = [f"they are read from {layout.name}" for layout in wanted] or ["it holds pictures"]
+        reasons = [f"{layout.name}: give {'two, with a comma' if layout.places == 2 else 'one source'}" for layout in wanted]
+        reasons = reasons or ["it holds pictures"]
     raise RequestError(f"data {request.text!r} cannot serve {names}; {'; '.join(reasons)}")
 
 

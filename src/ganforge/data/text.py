@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from importlib import import_module
@@ -18,6 +19,7 @@ from ganforge.errors import RequestError
 from ganforge.files import atomic_write
 
 _WORDS = 10_000  # words and pairs of words that are told apart, the most frequent
+_LEARNT = 50_000  # captions that words and directions are learnt from; more change little and take minutes
 _CHUNK = 16_384  # captions that are counted at a time
 _BATCH = 64  # captions that a language model reads at a time
 # Chinese has no spaces, so each of its characters is a word; otherwise words are as \w has them, digits and single letters included.
@@ -62,13 +64,13 @@ class Tfidf(TextEncoder):
 
     @classmethod
     def fit(cls, captions: Sequence[str], dimension: int) -> Tfidf:
-        """Learns words, weights and directions of `captions`; RequestError where they have no word."""
+        """Learns words, weights and directions of `captions` (of many, 50,000 spread evenly); RequestError where they have no word."""
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         counter = TfidfVectorizer(token_pattern=_WORD, ngram_range=(1, 2), max_features=_WORDS)
         try:
-            weights = counter.fit_transform(captions)
+            weights = counter.fit_transform(captions[:: math.ceil(len(captions) / _LEARNT) or 1])
         except ValueError:
             raise RequestError(f"the {len(captions)} captions hold no word, e.g. {captions[0]!r}" if captions else "no caption") from None
         with np.errstate(invalid="ignore"):  # of a single caption no share of the variance can be told, and none is needed

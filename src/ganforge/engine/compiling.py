@@ -2,6 +2,9 @@
 
 A network is called as before: its hooks run as they are, around its compiled forward. `network.forward` stays eager, and so does what is
 drawn `eager`ly between rounds. Only calls change; parameters, names, copies and files of a game do not.
+
+The price: a compiled backward computes all gradients of a network at once, so also those of a discriminator's weights when only the
+generator moves. Where kernels are long, as on a CPU, that is more than what compiling saves.
 """
 
 from __future__ import annotations
@@ -74,7 +77,7 @@ class CompiledNetwork:
         return self.whole(_answer, *args, **kwargs)
 
     def whole(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """`function(network.forward, *args, **kwargs)`, compiled with the network in it: what a penalty asks for."""
+        """`function(network.forward, *args, **kwargs)`, compiled with the network in it: what a penalty, a fixed function, asks for."""
         if function not in self._compiled:
             self._compiled[function] = _compile(function, self._forward, self._backend)
         try:

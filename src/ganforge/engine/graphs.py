@@ -193,7 +193,7 @@ class Graphs:
             self.say(f"--cuda-graph: {obstacle}; rounds are played without graphs")
 
     def _kept(self) -> dict[str, tuple[Any, int]]:
-        """All that outlives a round, by name, and where it lies."""
+        """All that outlives a round, by name, and its address, which nothing else can get as long as it is referred to."""
         kept: dict[str, Any] = {**dict(self.game.named_parameters()), **dict(self.game.named_buffers())}
         for seat in self.seats.values():
             for number, state in seat.optimiser.state_dict()["state"].items():
@@ -208,6 +208,6 @@ class Graphs:
         for name, (value, address) in self._kept().items():
             if not isinstance(value, Tensor) or value.device.type != self.game.device.type:
                 return f"{name} is kept by the host"
-            if name not in before or before[name][0] is not value or before[name][1] != address:
+            if name not in before or before[name][1] != address:
                 return f"a round replaces {name}; let it write into the old tensor, as copy_() does"
         return ""

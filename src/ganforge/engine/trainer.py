@@ -74,6 +74,7 @@ class Trainer:
         device: torch.device,
         ranks: Alone | None = None,
         recorder: Recorder | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> None:
         self.game = game.to(device=device)
         # Convolutions run faster on it, everywhere we measured; other layers do not notice.
@@ -86,12 +87,12 @@ class Trainer:
         self.settings = settings
         self.remarks: list[str] = []
         """Lines for the user, until somebody listens."""
-        self._listener: Callable[[str], None] | None = None
+        self._listener = say
         self.device = device
         if settings.cuda_graph and recorder is None:
             recorder = self._recorder()
         self.seats = {name: Seat(name, player, capturable=recorder is not None) for name, player in game.players().items()}
-        self._graphs = Graphs(self.game, self.seats, recorder, self.say) if recorder is not None else None
+        self.graphs = Graphs(self.game, self.seats, recorder, self.say) if recorder is not None else None
         self.ledger = Ledger()
         self.round = 0
         self.cursor = 0
@@ -162,10 +163,10 @@ class Trainer:
             play_round(rounds, self.seats, note, self.round + 1, self._autocast(), self.ranks)
 
         with self.augmenter.playing() if self.augmenter else nullcontext():
-            if self._graphs is None:
+            if self.graphs is None:
                 run(servings, note)
             else:
-                self._graphs.play((phase.name, size, phase.size), servings, run, note)
+                self.graphs.play((phase.name, size, phase.size), servings, run, note)
         if len({serving.taken for serving in servings}) != 1:
             raise TrainingError(f"round {self.round}: accumulated rounds drew unequal numbers of batches")
         self.cursor += servings[0].taken * of * size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -49,50 +50,55 @@ class Attributes(Extra):
         return Attributed(taken.image, sent(self.values[taken.indices], taken.image.device).float())
 
 
+@dataclass(frozen=True)
+class _Told:
+    """What a table tells: `values` [rows, k] of 0 and 1, a row for each of `files`, a column for each of `names`."""
+
+    origin: str
+    files: Sequence[object]
+    names: Sequence[str]
+    values: NDArray[np.uint8]
+
+
 def attributes_of(request: Request) -> Attributes | str:
     """The properties of the pictures of the only place, those that `--attributes` names; or why there are none."""
-    table = _table(request)
-    if isinstance(table, str):
-        return table
-    file, names = table.file, _chosen(table, request.reading.attributes)
+    told = _told(request)
+    if isinstance(told, str):
+        return told
+    names = _chosen(told, request.reading.attributes)
+    columns = np.array([told.names.index(name) for name in names], dtype=np.int64)
     place, album = request.places[0], request.album
     number = {path: index for index, path in enumerate(album.paths)}
+    paths = [place.lookup(file) for file in told.files]
+    rows = np.array([row for row, path in enumerate(paths) if path in number], dtype=np.int64)
+    if not len(rows):
+        return f"no row of {told.origin} names one of the pictures" + (f", e.g. {told.files[0]}" if paths else "")
+    at = np.array([number[path] for path in paths if path in number], dtype=np.int64)
     values = np.zeros((len(album), len(names)), dtype=np.uint8)
+    values[at] = told.values[np.ix_(rows, columns)]
     known = np.zeros(len(album), dtype=bool)
-    astray = 0
-    for row in table.rows:
-        path = place.lookup(row.get(file))
-        if path is None:
-            astray += 1
-        elif path in number:
-            values[number[path]] = [_MEANS[str(row[name]).strip().lower()] for name in names]
-            known[number[path]] = True
-    if not known.any():
-        return (
-            f"no row of {table.origin} names one of the pictures, e.g. {table.rows[0].get(file)!r}"
-            if table.rows
-            else f"{table.origin}: empty"
-        )
-    notes = [f"{len(names)} attributes of {table.origin}"]
+    known[at] = True
+    notes = [f"{len(names)} attributes of {told.origin}"]
     if not known.all():
-        notes.append(f"{int((~known).sum())} pictures skipped because {table.origin} has no row for them")
-    if astray:
-        notes.append(f"{astray} rows of {table.origin} name no picture here")
+        notes.append(f"{int((~known).sum())} pictures skipped because {told.origin} has no row for them")
+    if astray := paths.count(None):
+        notes.append(f"{astray} rows of {told.origin} name no picture here")
     return Attributes(values, names, known, notes)
 
 
-def _table(request: Request) -> Table | str:
-    """The table that lies with the pictures; a table of which only some columns are properties is cut down to them."""
+def _told(request: Request) -> _Told | str:
+    """What the table that lies with the pictures tells; or why there is none."""
     beside = request.places[0].beside or {}
     celeba = next((name for name in sorted(beside) if _is_celeba(name)), None)
     if celeba is not None:
-        return read_celeba(celeba, beside[celeba]())
+        return _celeba(celeba, beside[celeba]())
     reasons = []
     for name, read in tables_beside(beside):
         try:
             table = read_table(name, read())
-            if _properties(table) and table.file:
-                return table
+            yes = _yes_or_no(table)
+            if yes:
+                return _Told(name, table.cells[table.file], list(yes), np.array(list(yes.values()), dtype=np.uint8).T)
             reasons.append(f"{name} has no column of 0 and 1 (or -1 and 1, true and false)")
         except RequestError as error:
             reasons.append(str(error))
@@ -104,46 +110,50 @@ def _is_celeba(name: str) -> bool:
     return path.name.startswith("list_attr") and path.suffix == ".txt"
 
 
-def read_celeba(origin: str, data: bytes) -> Table:
+def _celeba(origin: str, data: bytes) -> _Told:
     """CelebA's own format: a line with the number of pictures, a line with the names, then a file and its values (-1, 1) a line."""
     lines = data.decode("utf-8", "replace").splitlines()
     names = lines[1].split() if len(lines) > 1 else []
     if not lines or not lines[0].strip().isdigit() or not names:
         raise RequestError(f"{origin}: not CelebA's format: a line with the number of pictures, one with the names, then one a picture")
-    rows = []
+    files: list[str] = []
+    values = np.zeros((len(lines) - 2, len(names)), dtype=np.uint8)
     for number, line in enumerate(lines[2:], 3):
         cells = line.split()
-        if cells and len(cells) != len(names) + 1:
+        if not cells:
+            continue
+        if len(cells) != len(names) + 1:
             raise RequestError(f"{origin}: line {number} has {len(cells) - 1} values, the second line {len(names)} names")
-        wrong = next((cell for cell in cells[1:] if cell not in _MEANS), None)
-        if wrong is not None:
-            raise RequestError(f"{origin}: line {number} has the value {wrong!r}; values are -1 and 1")
-        if cells:
-            rows.append(dict(zip(["file", *names], cells, strict=True)))
-    return Table(origin, ("file", *names), rows)
+        try:
+            values[len(files)] = [_MEANS[cell] for cell in cells[1:]]
+        except KeyError as error:
+            raise RequestError(f"{origin}: line {number} has the value {error}; values are -1 and 1") from None
+        files.append(cells[0])
+    return _Told(origin, files, names, values[: len(files)])
 
 
-def _properties(table: Table) -> list[str]:
-    """The columns that hold yes or no in every row."""
+def _yes_or_no(table: Table) -> dict[str, list[int]]:
+    """The columns that hold yes (1) or no (0) in every row."""
     left_out = {table.column(SPLIT_COLUMNS), table.file}
-    return [
-        column
-        for column in table.columns
-        if column not in left_out and table.rows and all(str(row.get(column)).strip().lower() in _MEANS for row in table.rows)
-    ]
+    found = {}
+    for name, cells in table.cells.items():
+        # Few distinct cells and perhaps millions of them.
+        known = {cell: _MEANS.get(cell.strip().lower()) for cell in dict.fromkeys(map(str, cells))}
+        if name not in left_out and known and None not in known.values():
+            found[name] = [known[str(cell)] or 0 for cell in cells]
+    return found
 
 
-def _chosen(table: Table, asked: str | None) -> list[str]:
+def _chosen(told: _Told, asked: str | None) -> list[str]:
     """The attributes that are asked for, in that order; RequestError where there is none of that name."""
-    there = _properties(table)
     if asked is None:
-        return there
+        return list(told.names)
     names = [name.strip() for name in asked.split(",") if name.strip()]
     for name in names:
-        if name not in there:
-            near = difflib.get_close_matches(name, there, n=1, cutoff=0.4) or [each for each in there if each.lower() == name.lower()]
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(there)}"
-            raise RequestError(f"--attributes {name}: {table.origin} has no such attribute; {hint}")
+        if name not in told.names:
+            near = difflib.get_close_matches(name, told.names, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(told.names)}"
+            raise RequestError(f"--attributes {name}: {told.origin} has no such attribute; {hint}")
     if not names or len(set(names)) < len(names):
-        raise RequestError(f"--attributes {asked!r}: name each attribute once, with commas: {','.join(there[:2])}")
+        raise RequestError(f"--attributes {asked!r}: name each attribute once, with commas: {','.join(told.names[:2])}")
     return names

@@ -31,16 +31,24 @@ _WORD = re.compile(r"[\u3400-\u9fff]|[^\W\d_]{2,}")
 
 
 class Captions(Extra):
-    """One or more captions of each picture, and the vector of each caption."""
+    """One or more captions of each picture; `rows` says which of the `vectors` [m, d] is that of a caption."""
 
     kind = Captioned
 
-    def __init__(self, texts: Sequence[Sequence[str]], encoder: TextEncoder, rows: Mapping[str, Tensor], notes: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        texts: Sequence[Sequence[str]],
+        encoder: TextEncoder,
+        rows: Mapping[str, int],
+        vectors: Tensor,
+        notes: Sequence[str] = (),
+    ) -> None:
         self.texts = texts
         self.encoder = encoder
         self.notes = notes
         self.known = np.array([len(each) > 0 for each in texts], dtype=bool)
         self._rows = rows
+        self._vectors = vectors
 
     def spec(self) -> dict[str, Any]:
         """See `Extra`."""
@@ -52,14 +60,15 @@ class Captions(Extra):
 
     def subset(self, numbers: NDArray[np.int64]) -> Captions:
         """See `Extra`."""
-        return Captions([self.texts[number] for number in numbers], self.encoder, self._rows, self.notes)
+        return Captions([self.texts[number] for number in numbers], self.encoder, self._rows, self._vectors, self.notes)
 
     def batch(self, taken: Taken) -> Captioned:
         """See `Extra`. Which of a picture's captions is chance; without a window it is the first."""
         texts = [self.texts[index] for index in taken.indices.tolist()]
         places = [0.0] * len(texts) if taken.window is None else taken.window.uniform(1, "caption")[:, 0].tolist()
         chosen = [each[min(int(place * len(each)), len(each) - 1)] for each, place in zip(texts, places, strict=True)]
-        return Captioned(taken.image, sent(torch.stack([self._rows[text] for text in chosen]), taken.image.device))
+        vectors = self._vectors[[self._rows[text] for text in chosen]]
+        return Captioned(taken.image, sent(vectors, taken.image.device))
 
 
 def captions_of(request: Request) -> Captions | str:
@@ -77,8 +86,8 @@ def captions_of(request: Request) -> Captions | str:
     texts, notes = told
     encoder = fit_encoder(reading.text_encoder, sorted({text for each in trained[0] for text in each}), reading.text_dim)
     distinct = sorted({text for each in texts for text in each})
-    rows = dict(zip(distinct, torch.from_numpy(encoder.encode(distinct)), strict=True))
-    return Captions(texts, encoder, rows, [f"{sum(map(len, texts))} captions, {len(distinct)} of them distinct", *notes])
+    rows, vectors = {text: row for row, text in enumerate(distinct)}, torch.from_numpy(encoder.encode(distinct))
+    return Captions(texts, encoder, rows, vectors, [f"{sum(map(len, texts))} captions, {len(distinct)} of them distinct", *notes])
 
 
 def _told(place: Place, album: Album, file: str | None) -> tuple[list[list[str]], list[str]] | str:
@@ -129,7 +138,7 @@ def read_captions(origin: str, data: bytes) -> list[tuple[object, list[str]]]:
     file, column = table.file, table.column(CAPTION_COLUMNS)
     if column is None:
         raise RequestError(f"{origin}: no column of captions; call it 'caption'. It has {', '.join(map(repr, table.columns))}")
-    return [(row.get(file), _sentences(origin, row.get(column))) for row in table.rows]
+    return [(name, _sentences(origin, cell)) for name, cell in zip(table.cells[file], table.cells[column], strict=True)]
 
 
 def _sentences(origin: str, cell: object) -> list[str]:
