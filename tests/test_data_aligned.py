@@ -15,7 +15,7 @@ from PIL import Image
 from ganforge.batches import Batch, Images, ImageSpec, Labelled, LowHigh, Pairs, TwoDomains, Unpaired, images_to_bytes
 from ganforge.data import Finite, Source, Stream, describe, open_source, served_kinds
 from ganforge.data.layouts.lowhigh import shrunk
-from ganforge.errors import RequestError
+from ganforge.errors import RequestError, TrainingError
 
 CPU = torch.device("cpu")
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -119,6 +119,17 @@ def test_a_pair_of_which_one_side_is_bad_is_left_out_and_named(tmp_path: Path) -
     told = describe(source)
     assert told["bad_count"] == 2
     assert {Path(name).name for name in told["bad"]} == {"2.png", "4.bmp"}  # type: ignore[attr-defined]
+
+
+def test_a_bad_picture_of_a_pair_that_is_decoded_as_it_is_drawn_stops_the_run_and_no_pair_is_mixed_up(tmp_path: Path) -> None:
+    folders(tmp_path)
+    whole = (tmp_path / "A" / "2.png").read_bytes()
+    (tmp_path / "A" / "2.png").write_bytes(whole[: len(whole) // 2])
+    source = open_source(str(tmp_path), kinds=(Pairs,), size=20, cache="none")
+    assert isinstance(source, Finite)
+    with pytest.raises(TrainingError, match=r"A/2\.png"):
+        source.gather(Pairs, torch.arange(6), CPU)
+    assert open_source(str(tmp_path), kinds=(Pairs,), size=20).slow is False
 
 
 def test_a_grey_side_is_served_in_the_colours_of_the_other(tmp_path: Path) -> None:

@@ -1,19 +1,17 @@
-"""What is known of single pictures: classes, attributes, captions and holes belong to the right picture, and what is wrong is said."""
+"""What is known of single pictures: classes and attributes belong to the right picture, and what is wrong is said."""
 
 from __future__ import annotations
 
-import json
+import importlib.util
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from ganforge.batches import Attributed, Batch, Captioned, Images, ImageSpec, Labelled, LowHigh, Masked, images_to_bytes
-from ganforge.data import Finite, Stream, describe, masks, open_source, served_kinds
+from ganforge.data import Finite, describe, open_source, served_kinds
 from ganforge.data.layouts.images import Pictures
 from ganforge.errors import RequestError
 
@@ -59,9 +57,6 @@ def labels(source: Pictures) -> dict[int, str]:
     assert isinstance(source.spec, ImageSpec)
     batch = everything(source, Labelled)
     return dict(zip(levels(batch), (source.spec.classes[label] for label in batch.label.tolist()), strict=True))
-
-
-# Classes
 
 
 def test_sub_folders_are_classes_where_all_pictures_lie_in_them(root: Path) -> None:
@@ -144,7 +139,22 @@ def test_the_cls_files_of_shards_are_labels_and_their_txt_files_captions(tmp_pat
     assert source.captions(1) == ["the picture number 1", "another sentence"]
 
 
-# Attributes
+@pytest.mark.skipif(importlib.util.find_spec("datasets") is None, reason="the extra `hub` (datasets) is not installed")
+def test_a_saved_data_set_serves_its_labels_captions_and_splits(tmp_path: Path) -> None:
+    datasets = importlib.import_module("datasets")
+    features = {"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"]), "text": datasets.Value("string")}
+
+    def rows(levels: list[int]) -> Any:
+        pictures = [Image.new("L", (4, 4), level) for level in levels]
+        told = {"image": pictures, "label": [level % 2 for level in levels], "text": [f"the number {level}" for level in levels]}
+        return datasets.Dataset.from_dict(told, features=datasets.Features(features))
+
+    datasets.DatasetDict(train=rows([2, 5, 9]), test=rows([4, 7])).save_to_disk(str(tmp_path / "saved"))
+    train, test = opened(tmp_path / "saved"), opened(tmp_path / "saved", split="test")
+    assert train.kinds[:2] == (Captioned, Labelled)
+    assert labels(train) == {2: "cat", 5: "dog", 9: "dog"}
+    assert labels(test) == {4: "cat", 7: "dog"}
+    assert test.captions(1) == ["the number 7"]
 
 
 def celeba(root: Path, rows: dict[str, str], header: str = "Smiling Male Young", count: int | str | None = None) -> Path:
@@ -282,261 +292,6 @@ def test_a_column_split_keeps_test_pictures_out_of_training(root: Path) -> None:
     assert test.encoder is not None
     assert (train.encoder.encode(["it is the number 1"]) == test.encoder.encode(["it is the number 1"])).all()
     assert not (train.encoder.encode(["3"])).any()
-
-
-# Captions
-
-
-def told(root: Path, count: int = 3) -> Path:
-    for number in range(count):
-        paint(root / f"{number}.png", 10 * number)
-    return root
-
-
-WRITTEN = {
-    "captions.jsonl": "\n".join(json.dumps({"file": f"{n}.png", "captions": [f"number {n} of three", f"this is {n}"]}) for n in range(3)),
-    "captions.csv": "file,caption\n" + "\n".join(f"{n}.png,{text}" for n in range(3) for text in (f"number {n} of three", f"this is {n}")),
-    "metadata.jsonl": "\n".join(json.dumps({"file_name": f"{n}.png", "text": [f"number {n} of three", f"this is {n}"]}) for n in range(3)),
-    "captions.tsv": "image\tdescription\n"
-    + "\n".join(f"{n}\t{text}" for n in range(3) for text in (f"number {n} of three", f"this is {n}")),
-    "captions_train.json": json.dumps(
-        {
-            "images": [{"id": 7 + n, "file_name": f"{n}.png"} for n in range(3)],
-            "annotations": [{"image_id": 7 + n, "caption": text} for n in range(3) for text in (f"number {n} of three", f"this is {n}")],
-        }
-    ),
-}
-
-
-@pytest.mark.parametrize("name", WRITTEN)
-def test_captions_belong_to_their_picture_however_they_are_written(root: Path, name: str) -> None:
-    (told(root) / name).write_text(WRITTEN[name])
-    source = opened(root)
-    assert source.kinds[0] is Captioned
-    assert [source.captions(index) for index in range(3)] == [[f"number {n} of three", f"this is {n}"] for n in range(3)]
-    assert describe(source)["caption"] == "number 0 of three"
-    batch = everything(source, Captioned)
-    assert source.encoder is not None
-    np.testing.assert_array_equal(batch.text.numpy(), source.encoder.encode([f"number {n} of three" for n in range(3)]))
-
-
-@pytest.mark.parametrize("name", WRITTEN)
-def test_a_file_of_captions_may_lie_elsewhere(root: Path, tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_text(WRITTEN[name])
-    assert opened(told(root)).kinds[0] is Images
-    assert opened(root, captions=str(tmp_path / name)).captions(2) == ["number 2 of three", "this is 2"]
-
-
-@pytest.mark.parametrize("folder", ["text", "text_c10"])
-def test_cubs_text_folder_gives_a_caption_a_line_and_its_split_is_kept(root: Path, folder: str) -> None:
-    names = ["001.Gull/gull_1", "001.Gull/gull_2", "002.Tern/tern_1"]
-    for number, name in enumerate(names):
-        paint(root / f"images/{name}.jpg", 10 * number)
-        (root / folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / folder / f"{name}.txt").write_text(f"a bird of number {number}\nit has two wings\n")
-    (root / "images.txt").write_text("\n".join(f"{number} {name}.jpg" for number, name in enumerate(names, 1)))
-    (root / "train_test_split.txt").write_text("1 1\n2 0\n3 1\n")
-    source = opened(root)
-    assert isinstance(source.spec, ImageSpec)
-    assert source.kinds[:2] == (Captioned, Labelled)
-    assert source.spec.classes == ("001.Gull", "002.Tern")
-    assert levels(everything(source, Images)) == [0, 20]
-    assert source.captions(1) == ["a bird of number 2", "it has two wings"]
-    assert levels(everything(opened(root, Captioned, split="test"), Images)) == [10]
-
-
-def test_every_caption_of_a_picture_is_served_about_equally_often(root: Path) -> None:
-    (told(root, 1) / "captions.jsonl").write_text(json.dumps({"file": "0.png", "captions": ["red bird", "blue bird", "green bird"]}))
-    source = opened(root, Captioned)
-    assert source.encoder is not None
-    vectors = source.encoder.encode(["red bird", "blue bird", "green bird"])
-    batch: Any = Stream(source, Captioned, seed=0, device=CPU).at(0, 600)
-    nearest = (batch.text.numpy() @ vectors.T).argmax(axis=1)
-    assert all(150 < count < 250 for count in np.bincount(nearest, minlength=3))
-
-
-def test_pictures_without_a_caption_are_skipped_and_counted(root: Path) -> None:
-    lines = [{"file": "1.png", "caption": "the only one"}, {"file": "9.png", "caption": "nobody"}, {"file": "2.png", "caption": "  "}]
-    (told(root) / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    source = opened(root, Captioned)
-    assert levels(everything(source, Captioned)) == [10]
-    assert any("2 pictures skipped because captions.jsonl has no caption" in note for note in source.notes)
-    assert any("1 lines of captions.jsonl name no picture" in note for note in source.notes)
-    # One in three is too few to call the folder captioned where nobody asked for it.
-    assert opened(root).kinds[0] is Images
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("c.csv", "file,words\n1.png,hello\n", r"no column of captions; call it 'caption'. It has 'file', 'words'"),
-        ("c.csv", "caption\nhello\n", "no column names the picture"),
-        ("c.csv", "file,caption\n1.png,hello, you\n", "line 2 has 3 cells, the first line has 2"),
-        ("c.jsonl", '{"file": "1.png", "caption": "x"}\n{"file": \n', "line 2 is no JSON object"),
-        ("c.jsonl", "[1]\n", "line 1 is no JSON object"),
-        ("c.jsonl", '{"file": "1.png", "caption": 3}\n', "a caption is text or a list of texts, not '3'"),
-        ("c.json", '{"images": []}', "COCO captions have 'images' and 'annotations'; 'annotations' missing"),
-        ("c.json", '{"images": [{"id": 1, "file_name": "1.png"}], "annotations": [{"image_id": 1, "bbox": []}]}', "instances"),
-        ("c.json", "{", "no JSON"),
-        ("c.json", "[1, 2]", "neither a list of objects"),
-        ("c.xml", "<a/>", "captions are read from a CSV"),
-        ("c.csv", b"\xff\xfe", "not UTF-8 text"),
-        ("c.csv", "file,caption\n7.png,hello\n", "no line names one of the pictures, e.g. 7.png"),
-    ],
-)
-def test_a_file_without_captions_is_refused_with_the_reason(
-    root: Path, tmp_path: Path, name: str, content: str | bytes, message: str
-) -> None:
-    told(root)
-    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(RequestError, match=message) as caught:
-        opened(root, Captioned, captions=str(tmp_path / name))
-    assert "\n" not in str(caught.value)
-    assert name in str(caught.value)
-
-
-def test_a_missing_file_of_captions_is_refused(root: Path) -> None:
-    with pytest.raises(RequestError, match=r"--captions nowhere\.csv: no such file"):
-        opened(told(root), Captioned, captions="nowhere.csv")
-
-
-def test_boxes_and_keys_beside_pictures_are_not_taken_for_captions(root: Path) -> None:
-    for number in range(3):
-        (told(root) / f"{number}.txt").write_text("0 0.5 0.5 0.25 0.125\n1 0.1 0.2 0.3 0.4\n")
-    assert opened(root).kinds[0] is Images
-
-
-def test_a_text_file_beside_each_picture_holds_its_captions(root: Path) -> None:
-    for number in range(3):
-        (told(root) / f"{number}.txt").write_text(f"number {number} of three\n\n")
-    assert opened(root).captions(2) == ["number 2 of three"]
-
-
-# Holes
-
-
-def test_the_centre_hole_is_the_middle_half_of_each_side() -> None:
-    mask = masks.centre(2, 8, 12)
-    expected = np.zeros((8, 12))
-    expected[2:6, 3:9] = 1
-    assert (mask.numpy() == expected).all()
-    assert mask.shape == (2, 1, 8, 12)
-
-
-def test_a_block_is_one_rectangle_of_a_quarter_to_a_half_of_each_side_anywhere_within() -> None:
-    mask = masks.block(torch.rand(2000, masks.BLOCK_COLUMNS, generator=torch.Generator().manual_seed(0)), 16, 32)[:, 0]
-    rows, columns = mask.amax(dim=2), mask.amax(dim=1)
-    assert torch.equal(mask, rows[:, :, None] * columns[:, None, :])
-    for side, length in ((rows, 16), (columns, 32)):
-        assert ((side.sum(dim=1) >= length / 4) & (side.sum(dim=1) <= length / 2)).all()
-        assert ((side.diff(dim=1) != 0).sum(dim=1) <= 2).all()
-        assert side[:, 0].any()
-        assert side[:, -1].any()
-
-
-def test_extreme_chance_keeps_a_block_within_the_picture() -> None:
-    largest = float(np.nextafter(np.float32(1), np.float32(0)))
-    for chance in (0.0, largest):
-        assert masks.block(torch.full((1, masks.BLOCK_COLUMNS), chance), 9, 5).sum() >= 2
-
-
-def strokes(chance: NDArray[np.float32], height: int, width: int) -> NDArray[np.bool_]:
-    """One mask, stroke by stroke and pixel by pixel, from the words of `masks.free`."""
-    side = min(height, width)
-    hole = np.zeros((height, width), dtype=bool)
-    for stroke in chance.reshape(4, -1).astype(np.float64):
-        y, x, radius = stroke[0] * height, stroke[1] * width, max(0.75, side * (1 / 16 + (1 / 6 - 1 / 16) * stroke[2]) / 2)
-        heading = 2 * np.pi * stroke[3]
-        for piece in range(int(stroke[4] * 6) + 1):
-            heading += np.radians(120) * stroke[5 + piece] * (-1) ** piece
-            length = side * (1 / 16 + (1 / 3 - 1 / 16) * stroke[11 + piece])
-            down, across = np.sin(heading) * length, np.cos(heading) * length
-            for i in range(height):
-                for j in range(width):
-                    along = np.clip(((i + 0.5 - y) * down + (j + 0.5 - x) * across) / length**2, 0, 1)
-                    hole[i, j] |= (i + 0.5 - y - along * down) ** 2 + (j + 0.5 - x - along * across) ** 2 < radius**2
-            y, x = y + down, x + across
-    return hole
-
-
-def test_strokes_are_what_a_slow_loop_draws() -> None:
-    chance = torch.rand(3, masks.FREE_COLUMNS, generator=torch.Generator().manual_seed(1))
-    for height, width in ((16, 16), (12, 20)):
-        drawn = masks.free(chance, height, width)[:, 0].numpy() > 0
-        slow = np.stack([strokes(row.numpy(), height, width) for row in chance])
-        # A pixel on the very edge may fall to either side in single precision.
-        assert (drawn != slow).mean() < 0.005
-
-
-def test_strokes_leave_most_of_a_picture_and_always_take_some() -> None:
-    mask = masks.free(torch.rand(500, masks.FREE_COLUMNS, generator=torch.Generator().manual_seed(0)), 64, 64)
-    share = mask.mean(dim=(1, 2, 3))
-    assert share.min() > 0.01
-    assert share.max() < 0.6
-    assert 0.15 < share.mean() < 0.25
-    tiny = masks.free(torch.rand(200, masks.FREE_COLUMNS, generator=torch.Generator().manual_seed(0)), 4, 4)
-    assert (tiny.sum(dim=(1, 2, 3)) > 0).all()
-
-
-@pytest.mark.parametrize("how", ["block", "free"])
-def test_random_holes_differ_between_pictures_and_epochs_but_not_when_nothing_is_random(root: Path, how: str) -> None:
-    source = opened(told(root), Masked, mask=how, size=16)
-    drawn: Any = Stream(source, Masked, seed=0, device=CPU).at(0, 9)
-    assert len({mask.numpy().tobytes() for mask in drawn.mask}) == 9
-    fixed = everything(source, Masked)
-    assert torch.equal(fixed.mask, everything(source, Masked).mask)
-    assert len({mask.numpy().tobytes() for mask in fixed.mask}) == 3
-
-
-def stencil(path: Path, seed: int, size: int = 20) -> NDArray[np.bool_]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    hole = np.random.default_rng(seed).random((size, size)) > 0.6
-    Image.fromarray((hole * 255).astype(np.uint8)).save(path)
-    return hole
-
-
-@pytest.mark.parametrize("options", [{"jitter": 4}, {"fit": "patch"}])
-def test_mask_files_with_the_names_of_the_pictures_are_cut_and_mirrored_with_them(
-    root: Path, tmp_path: Path, options: dict[str, Any]
-) -> None:
-    for seed in range(4):
-        hole = stencil(tmp_path / f"holes/{seed}.png", seed)
-        Image.fromarray((hole * 200).astype(np.uint8)).save(root / f"{seed}.png")
-    source = opened(root, Masked, mask=str(tmp_path / "holes"), size=16, flip=True, **options)
-    batch: Any = Stream(source, Masked, seed=0, device=CPU).at(0, 40)
-    assert torch.equal(batch.mask, (batch.image > -1).float())
-    assert len({mask.numpy().tobytes() for mask in batch.mask}) > 20
-
-
-def test_mask_files_with_other_names_are_chosen_by_chance(root: Path, tmp_path: Path) -> None:
-    holes = {stencil(tmp_path / f"holes/m{seed}.png", seed, 16).tobytes(): seed for seed in range(5)}
-    source = opened(told(root), Masked, mask=str(tmp_path / "holes"), size=16)
-    batch: Any = Stream(source, Masked, seed=0, device=CPU).at(0, 200)
-    chosen = [holes[(mask[0].numpy() > 0).tobytes()] for mask in batch.mask]
-    assert all(20 < count < 65 for count in np.bincount(chosen, minlength=5))
-
-
-def test_a_mask_that_is_nothing_is_refused_where_holes_are_wanted(root: Path) -> None:
-    with pytest.raises(RequestError, match="--mask center: neither centre, block, free nor a folder"):
-        opened(told(root), Masked, mask="center")
-    assert opened(root, Images, mask="center").kinds == (Images, LowHigh)
-
-
-# Real data
-
-
-@needs_data
-def test_celeba_serves_all_that_is_known_of_its_faces() -> None:
-    source = open_source(str(SHARED / "celeba_attr"), size=16, strict=True)
-    assert isinstance(source, Pictures)
-    assert source.kinds == served_kinds(source) == (Captioned, Attributed, Images, Masked, LowHigh)
-    assert source.count == 3000
-    male = source.spec.attributes.index("Male") if isinstance(source.spec, ImageSpec) else -1
-    batch = everything(source, Attributed)
-    said = torch.tensor(
-        [any(word in {"man", "he", "his", "boy"} for word in " ".join(source.captions(i)).replace(";", "").split()) for i in range(3000)]
-    )
-    assert ((batch.attribute[:, male] > 0) == said).float().mean() > 0.99
 
 
 @needs_data

@@ -50,8 +50,8 @@ def build(variant: Variant, recorder: Recorder | None, game: Game | None = None,
 
 def eager(trainer: Trainer) -> Trainer:
     """The same trainer, its seats capturable, without graphs."""
-    assert trainer._graphs is not None
-    trainer._graphs = None
+    assert trainer.graphs is not None
+    trainer.graphs = None
     return trainer
 
 

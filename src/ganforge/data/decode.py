@@ -125,7 +125,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _draft(image: Image.Image, shape: tuple[int, int], turned: bool) -> None:
-    """JPEGs decode at a half, quarter or eighth of their size almost for free; from 1.75 times the target on, one grey level in 255 differs."""
+    """JPEGs decode at a half, quarter or eighth of their size almost for free; from 1.75 times the target on it shows by one grey level."""
     height, width = (7 * side // 4 for side in shape)
     image.draft(None, (height, width) if turned else (width, height))
 

@@ -66,7 +66,7 @@ class Finite(Source):
 class Endless(Source):
     """A law to draw points from; no sample ever comes twice."""
 
-    def batch(self, kind: type[Batch], window: Window, device: torch.device) -> Batch:
+    def batch(self, kind: type[Batch], window: Window, device: torch.device) -> Batch:  # noqa: ARG002
         """`BLOCK` draws are made at once."""
         return Points(window.pieces(BLOCK, "", self._draw_block).to(device))
 

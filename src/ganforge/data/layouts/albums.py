@@ -191,19 +191,22 @@ def without_common_folders(names: Sequence[str]) -> Sequence[str]:
     return names
 
 
-def read_alike(albums: Sequence[Album], reading: Reading) -> list[Side]:
+def read_alike(albums: Sequence[Album], reading: Reading, in_step: bool = False) -> list[Side]:
     """All albums at one size (the one asked for, else the largest of their own) and in one number of channels (3 where one has colour)."""
     shape = reading.shape()
     if shape is None:
         own = [album.default_shape for album in albums if album.default_shape]
         shape = max(own, key=lambda each: each[0] * each[1]) if own else DEFAULT
     alike = replace(reading, size=f"{shape[1]}x{shape[0]}")
-    return read_in_one_colour(albums, [alike] * len(albums))
+    return read_in_one_colour(albums, [alike] * len(albums), in_step)
 
 
-def read_in_one_colour(albums: Sequence[Album], readings: Sequence[Reading]) -> list[Side]:
-    """Each album as its reading says, all in as many channels as the most coloured has."""
+def read_in_one_colour(albums: Sequence[Album], readings: Sequence[Reading], in_step: bool = False) -> list[Side]:
+    """Each album as its reading says, all in as many channels as the most coloured has; `in_step` where numbers belong together."""
     sides = [album.read(reading) for album, reading in zip(albums, readings, strict=True)]
+    if in_step and any(side.pixels.slow for side in sides):
+        # Where pictures are decoded as they are drawn a bad one is replaced by its neighbour, here on one side alone.
+        return read_in_one_colour(albums, [replace(reading, strict=True) for reading in readings])
     most = max(side.pixels.channels for side in sides)
     return [
         side if side.pixels.channels == most else album.read(replace(reading, channels=most))

@@ -170,7 +170,7 @@ def _open_folders(request: Request) -> Measured:
     if reading.jitter % factor:
         raise RequestError(f"--jitter {reading.jitter}: must be divisible by {factor}, or low and high pictures could not be cut alike")
     asked = [replace(reading, size=f"{shape[1] // scale}x{shape[0] // scale}", jitter=reading.jitter // scale) for scale in (factor, 1)]
-    sides = both(read_in_one_colour((small, large), asked))
+    sides = both(read_in_one_colour((small, large), asked, in_step=True))
     rooms = np.stack([_rooms(album, side, each) for album, side, each in zip((small, large), sides, asked, strict=True)])
     facts = [fact for album, side in zip((small, large), sides, strict=True) for fact in album.stamps(side.served)]
     notes = [*notes, f"the pictures of {small.origin} are {factor} times smaller than those of {large.origin}"]

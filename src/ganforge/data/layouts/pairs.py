@@ -166,7 +166,7 @@ def _open_two(request: Request) -> Aligned:
 
 def _aligned(request: Request, albums: Sequence[Album], notes: Sequence[str]) -> Aligned:
     albums = request.in_direction(albums)
-    sides = both(read_alike(albums, request.reading))
+    sides = both(read_alike(albums, request.reading, in_step=True))
     facts = [fact for album, side in zip(albums, sides, strict=True) for fact in album.stamps(side.served)]
     return Aligned(request, sides, notes, facts)
 
