@@ -330,7 +330,7 @@ def test_a_first_domain_without_labels_is_refused_by_name(tmp_path: Path) -> Non
 
 
 def test_one_source_is_no_two_domains_and_the_error_shows_how_two_are_written(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="cannot serve TwoDomains; they are read from two sources LABELLED,OTHER"):
+    with pytest.raises(RequestError, match="cannot serve TwoDomains; two sources LABELLED,OTHER: give two, with a comma"):
         open_source(str(npz(tmp_path / "a.npz", 4, 1, 3)), kinds=(TwoDomains,))
 
 

@@ -54,12 +54,6 @@ def levels(batch: Any) -> list[int]:
     return [int(value) for value in images_to_bytes(batch.image)[:, 0, 0, 0]]
 
 
-def labels(source: Pictures) -> dict[int, str]:
-    assert isinstance(source.spec, ImageSpec)
-    batch = everything(source, Labelled)
-    return dict(zip(levels(batch), (source.spec.classes[label] for label in batch.label.tolist()), strict=True))
-
-
 def told(root: Path, count: int = 3) -> Path:
     for number in range(count):
         paint(root / f"{number}.png", 10 * number)

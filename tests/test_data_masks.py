@@ -11,14 +11,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from ganforge.batches import Batch, Images, ImageSpec, Labelled, LowHigh, Masked, images_to_bytes
+from ganforge.batches import Batch, Images, LowHigh, Masked
 from ganforge.data import Finite, Stream, masks, open_source
 from ganforge.data.layouts.images import Pictures
 from ganforge.errors import RequestError
 
 CPU = torch.device("cpu")
-SHARED = Path(__file__).parents[2] / "shared" / "data"
-needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason="no data beside the project")
 
 
 @pytest.fixture(autouse=True)
@@ -47,17 +45,6 @@ def opened(path: Path | str, *kinds: type[Batch], **options: Any) -> Pictures:
 
 def everything(source: Finite, kind: type[Batch]) -> Any:
     return source.gather(kind, torch.arange(source.count), CPU)
-
-
-def levels(batch: Any) -> list[int]:
-    """The first byte of each picture, which is all there is to a flat grey one."""
-    return [int(value) for value in images_to_bytes(batch.image)[:, 0, 0, 0]]
-
-
-def labels(source: Pictures) -> dict[int, str]:
-    assert isinstance(source.spec, ImageSpec)
-    batch = everything(source, Labelled)
-    return dict(zip(levels(batch), (source.spec.classes[label] for label in batch.label.tolist()), strict=True))
 
 
 def test_the_centre_hole_is_the_middle_half_of_each_side() -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ganforge import zoo
-from ganforge.batches import Batch, Images, Labelled
-from ganforge.data import Source, Stream, from_arrays, open_source
+from ganforge.batches import Batch, Points
+from ganforge.data import Source, Stream, from_fields, open_source
 from ganforge.engine import Settings, Trainer
 from ganforge.game import Game, Move, Phase, hyper_parameters, reads
 
@@ -43,14 +45,25 @@ class Variant:
         return int(self.options.get("batch_size", 8))
 
     def source(self) -> Source:
-        if not issubclass(self.kind, Images):
+        """Forty random samples of the kind, or the game's own law."""
+        if self.kind is Points:
             points = open_source(self.cls.source)
-            return points if self.kind in points.kinds else open_source("ring")
+            return points if Points in points.kinds else open_source("ring")
         generator = torch.Generator().manual_seed(7)
-        size, channels = self.options.get("size", 8), self.options.get("channels", 1)
-        pixels = torch.randint(0, 256, (40, size, size, channels), dtype=torch.uint8, generator=generator)
-        labels = torch.arange(40).numpy() % 3 if issubclass(self.kind, Labelled) else None
-        return from_arrays(pixels.numpy(), labels)
+        size, channels = int(self.options.get("size", 8)), self.options.get("channels", 1)
+
+        def pictures(side: int = size) -> Tensor:
+            return torch.randint(0, 256, (40, side, side, channels), dtype=torch.uint8, generator=generator)
+
+        made: dict[str, Callable[[], Tensor]] = {
+            "label": lambda: torch.arange(40) % 3,
+            "attribute": lambda: torch.randint(0, 2, (40, 3), generator=generator).float(),
+            "text": lambda: torch.randn(40, 6, generator=generator),
+            "mask": lambda: 255 * torch.randint(0, 2, (40, size, size), dtype=torch.uint8, generator=generator),
+            "low": lambda: pictures(size // 2),
+        }
+        fields = {field.name: made.get(field.name, pictures)() for field in dataclass_fields(self.kind)}
+        return from_fields(self.kind, **fields)
 
     def build(self, seed: int = 0) -> Game:
         torch.manual_seed(seed)

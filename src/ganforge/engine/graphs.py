@@ -165,17 +165,25 @@ class Graphs:
         variant = self._variants.setdefault(self.game.variant(), _Variant())
         # Autocast converts weights anew at each use: none converted outside of a graph must be used within. Enabled it is by `run`.
         with torch.autocast(self.game.device.type, enabled=False, cache_enabled=False):
-            if variant.rehearsed < REHEARSALS:
-                self._rehearse(variant, servings, run, note)
-                return
             drawn = [[next(serving) for _ in range(variant.draws)] for serving in servings]
+            if variant.rehearsed < REHEARSALS:
+                self._rehearse(variant, drawn, servings, run, note)
+                return
             variant.take = variant.take or _Take(drawn, run, self.seats, self.recorder)
             variant.take.play(drawn, note)
 
-    def _rehearse(self, variant: _Variant, servings: Sequence[Serving], run: Run, note: Note) -> None:
+    def _rehearse(self, variant: _Variant, drawn: list[list[Batch]], servings: Sequence[Serving], run: Run, note: Note) -> None:
         before, expected = self._kept(), variant.draws
+        rows = [iter(row) for row in drawn]
+        batches = [chain(row, serving) for row, serving in zip(rows, servings, strict=True)]
         self.game.round_was_read = False
-        self.recorder.rehearse(lambda: run(servings, note))
+        if variant.rehearsed:
+            self.recorder.rehearse(lambda: run(batches, note))
+        else:
+            # What it will draw is not known: here they come on the stream on which threads that draw ahead put them.
+            run(batches, note)
+        for row, serving in zip(rows, servings, strict=True):
+            serving.taken -= len(list(row))
         variant.draws = servings[0].taken
         variant.rehearsed += 1
         obstacle = ""
@@ -192,22 +200,22 @@ class Graphs:
             self._variants.clear()
             self.say(f"--cuda-graph: {obstacle}; rounds are played without graphs")
 
-    def _kept(self) -> dict[str, tuple[Any, int]]:
-        """All that outlives a round, by name, and its address, which nothing else can get as long as it is referred to."""
+    def _kept(self) -> dict[str, Any]:
+        """All that outlives a round, by name; the memory of tensors, which nothing else can get as long as it is referred to."""
         kept: dict[str, Any] = {**dict(self.game.named_parameters()), **dict(self.game.named_buffers())}
         for seat in self.seats.values():
             for number, state in seat.optimiser.state_dict()["state"].items():
                 kept |= {f"{key} {number} of {seat.name}'s {type(seat.optimiser).__name__}": value for key, value in state.items()}
-        return {name: (value, value.data_ptr() if isinstance(value, Tensor) else 0) for name, value in kept.items() if value is not None}
+        return {name: value.detach() if isinstance(value, Tensor) else value for name, value in kept.items() if value is not None}
 
-    def _missed(self, before: dict[str, tuple[Any, int]]) -> str:
+    def _missed(self, before: dict[str, Any]) -> str:
         """What a round needs from the host, or leaves elsewhere than it found it."""
         for seat in self.seats.values():
             if seat.player.schedule is not None and not seat.rates_on_device:
                 return f"{seat.name} has a schedule, but its {type(seat.optimiser).__name__} takes the learning rate from the host"
-        for name, (value, address) in self._kept().items():
+        for name, value in self._kept().items():
             if not isinstance(value, Tensor) or value.device.type != self.game.device.type:
                 return f"{name} is kept by the host"
-            if name not in before or before[name][1] != address:
+            if name not in before or before[name].data_ptr() != value.data_ptr():
                 return f"a round replaces {name}; let it write into the old tensor, as copy_() does"
         return ""

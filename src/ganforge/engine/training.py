@@ -149,7 +149,9 @@ def _check_resumable(folder: RunFolder, asked: RunRecord) -> None:
     if stored.spec != asked.spec:
         raise RequestError(f"{folder.path}: was trained on {stored.spec}; the data given are {asked.spec}")
     pairs = [(key, stored.hyper.get(key), asked.hyper.get(key)) for key in stored.hyper | asked.hyper]
-    pairs += [(key, stored.settings.get(key), asked.settings.get(key)) for key in sorted(FIXED_ON_RESUME)]
+    # What was no setting yet was as its default is.
+    before = asdict(Settings()) | stored.settings
+    pairs += [(key, before[key], asked.settings[key]) for key in sorted(FIXED_ON_RESUME)]
     pairs += [("data", stored.data["source"], asked.data["source"])]
     pairs += [(key, stored.data[key], asked.data[key]) for key in _MEANT if key in stored.data]
     if stored.data["count"] != asked.data["count"]:
