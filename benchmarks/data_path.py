@@ -120,7 +120,7 @@ def waiting(folder: Path, cache: Path, rounds: int = 20) -> None:
 
     stream.at = timed  # type: ignore[method-assign, assignment]
     torch.manual_seed(0)
-    game = zoo.find("dcgan")(source.spec, architecture="torch", width=64, noise="normal")  # type: ignore[call-arg]
+    game = zoo.find("dcgan")(source.spec, architecture="torch", width=64, noise="normal")
     trainer = Trainer(game, stream, Settings(batch_size=64, rounds=10**6, precision="bf16"), CPU)
     for _ in range(2):
         trainer.play_round()

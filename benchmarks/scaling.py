@@ -103,7 +103,7 @@ def launched(name: str, world: int, rounds: int, *more: str) -> dict[str, Any]:
 def apart(one: dict[str, Any], two: dict[str, Any]) -> float:
     """The largest relative difference of a loss in any round."""
     pairs = [(a["losses"], b["losses"]) for a, b in zip(one["rows"], two["rows"], strict=True)]
-    return max(abs(a[key] - b[key]) / max(1e-6, abs(a[key])) for a, b in pairs for key in a if key.startswith("loss/"))
+    return max(float(abs(a[key] - b[key]) / max(1e-6, abs(a[key]))) for a, b in pairs for key in a if key.startswith("loss/"))
 
 
 def compare(name: str, repeats: int, rounds: int) -> dict[str, Any]:

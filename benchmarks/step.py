@@ -89,7 +89,7 @@ def by_hand(game: Any, source: Source, batch: int, levers: frozenset[str]) -> Ca
         game.to(memory_format=torch.channels_last)
     if "compile" in levers:
         compile_networks(game, print)
-    adam = partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999), **({"fused": True} if "fused" in levers else {}))
+    adam = partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999), fused=True if "fused" in levers else None)
     players = {network: (list(network.parameters()), adam(network.parameters())) for network in (critic, generator)}
     autocast = partial(torch.autocast, "cpu", torch.bfloat16) if "bf16" in levers else nullcontext
     reals = batches(source, batch, loader="no item" not in levers)

@@ -144,7 +144,9 @@ def test_points_have_no_resolution() -> None:
         stream(counted(3)).at(0, 2, resolution=4)
 
 
-@pytest.mark.parametrize(("name", "kind", "served_kinds"), [("ring", Images, "Points"), ("digits", Points, "Labelled, Images")])
+@pytest.mark.parametrize(
+    ("name", "kind", "served_kinds"), [("ring", Images, "Points"), ("digits", Points, "Labelled, Images, Masked, LowHigh")]
+)
 def test_a_kind_that_the_source_cannot_serve_is_refused_with_those_it_can(
     name: str, kind: type[Images | Points], served_kinds: str
 ) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 from ganforge import pictures, zoo
 from ganforge.data import Reading
 from ganforge.engine import Settings, session, train
+from ganforge.engine.checkpoint import write_checkpoint
 from ganforge.errors import RequestError, TrainingError
 from ganforge.files import write_json
 from ganforge.runs import RunRecord
@@ -89,10 +90,9 @@ def test_a_disk_full_in_a_sample_is_said_once_and_training_goes_on(
 
 def test_a_disk_full_in_a_checkpoint_ends_the_run_and_names_the_last_good_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = played(tmp_path / "whole", 40)
-    written = session.write_checkpoint
 
     def fills(path: Path, *rest: Any) -> None:
-        full() if path.name == "000030" else written(path, *rest)
+        full() if path.name == "000030" else write_checkpoint(path, *rest)
 
     monkeypatch.setattr(session, "write_checkpoint", fills)
     with pytest.raises(TrainingError, match=r"round 30: the checkpoint could not be written.*last good checkpoint is .*000020"):
@@ -136,6 +136,30 @@ def test_a_folder_of_pictures_that_vanishes_while_training_is_not_missed(tmp_pat
     assert run(tmp_path / "run") == whole
     with pytest.raises(RequestError, match="is neither a file or folder that exists"):
         run(tmp_path / "again")
+
+
+def test_the_data_may_lie_elsewhere_but_must_be_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GANFORGE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "here").mkdir()
+    for number, level in enumerate(np.linspace(0, 255, 12)):
+        Image.new("L", (8, 8), int(level)).save(tmp_path / "here" / f"{number}.png")
+    shutil.copytree(tmp_path / "here", tmp_path / "there", copy_function=shutil.copyfile)
+
+    def run(folder: str, out: str, rounds: int, **more: Any) -> bytes:
+        hyper = {"width": 4, "latent_dim": 4}
+        options = settings(rounds, batch_size=4)
+        train(zoo.find("dcgan"), str(tmp_path / folder), options, out=tmp_path / out, hyper=hyper, reading=Reading(size="8"), **more)
+        return (tmp_path / out / "game.safetensors").read_bytes()
+
+    whole = run("here", "whole", 20)
+    run("here", "run", 10)
+    assert run("there", "run", 20, resume=True) == whole
+    Image.effect_noise((64, 64), 60).save(tmp_path / "there" / "3.png")
+    with pytest.raises(RequestError, match="cannot become"):
+        run("there", "whole", 30, resume=True)
+    Image.effect_noise((64, 64), 60).save(tmp_path / "here" / "3.png")
+    with pytest.raises(RequestError, match="has changed since"):
+        run("here", "whole", 30, resume=True)
 
 
 def test_a_run_folder_may_be_moved_and_resumed(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ class Variant:
             "mask": lambda: 255 * torch.randint(0, 2, (40, size, size), dtype=torch.uint8, generator=generator),
             "low": lambda: pictures(size // 2),
         }
-        fields = {field.name: made.get(field.name, pictures)() for field in dataclass_fields(self.kind)}
+        fields: dict[str, Any] = {field.name: made.get(field.name, pictures)() for field in dataclass_fields(self.kind)}
         return from_fields(self.kind, **fields)
 
     def build(self, seed: int = 0) -> Game:

@@ -100,6 +100,11 @@ class RunFolder:
         return self.path / "game.safetensors"
 
     @property
+    def text(self) -> Path:
+        """text.safetensors, where captions are read: what makes vectors of them."""
+        return self.path / "text.safetensors"
+
+    @property
     def curves(self) -> Path:
         """The picture of losses and scores."""
         return self.path / "curves.png"

@@ -114,7 +114,7 @@ class Seat:
         stored = state["optimiser"]
         pairs = zip(self.optimiser.param_groups, stored["param_groups"], strict=True)
         # How its optimiser computes is a seat's own affair; the state says what it remembers.
-        groups = [theirs | {key: mine[key] for key in ("capturable",) if key in mine} for mine, theirs in pairs]
+        groups = [theirs | {"capturable": mine["capturable"]} if "capturable" in mine else theirs for mine, theirs in pairs]
         self.optimiser.load_state_dict(stored | {"param_groups": groups})
         self._settle()
         for mine, kept in zip(self.average, state["average"], strict=True):

@@ -31,18 +31,8 @@ from ganforge.game import Game, Move, Phase
 class Serving:
     """The batches of one of `of` rounds played side by side: it takes every `of`-th micro-batch of the stream, from number `k`."""
 
-    def __init__(
-        self,
-        at: Callable[..., Batch],
-        cursor: int,
-        size: int,
-        resolution: int | None,
-        k: int,
-        of: int,
-        told: Callable[[Batch], None] | None = None,
-    ) -> None:
+    def __init__(self, at: Callable[..., Batch], cursor: int, size: int, resolution: int | None, k: int, of: int) -> None:
         self._at = partial(at, size=size, resolution=resolution)
-        self._told = told
         self._size = size
         self._next = cursor + k * size
         self._stride = of * size
@@ -55,8 +45,6 @@ class Serving:
         batch = self._at(self._next)
         self._next += self._stride
         self.taken += 1
-        if self._told is not None:
-            self._told(batch)
         return batch
 
 
@@ -125,13 +113,17 @@ class Trainer:
         self.remarks.clear()
 
     def _recorder(self) -> Recorder | None:
-        stray = [
-            name for name, asked in (("--augment ada", self.settings.augment == "ada"), ("--recompute", self.settings.recompute)) if asked
-        ]
-        if stray:
-            self.say(f"--cuda-graph: {stray[0]} needs the host within a round; rounds are played without graphs")
+        if self.settings.recompute:
+            self.say("--cuda-graph: --recompute asks for random states while the round is recorded; rounds are played without graphs")
             return None
         return recorder_for(self.device, self.ranks.world, self.say)
+
+    def _noted(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """The batches as they come to the game, of each of which the augmenter is told that it is real."""
+        for batch in batches:
+            if self.augmenter:
+                self.augmenter.note_real(batch)
+            yield batch
 
     def phase(self) -> tuple[Phase, int]:
         """The phase of the next round, and the number of its first round."""
@@ -154,12 +146,11 @@ class Trainer:
             seat.schedule(self.game.round)
         size, rank, world = self._share(phase), self.ranks.rank, self.ranks.world
         of = self.settings.accumulate * world
-        told = self.augmenter.note_real if self.augmenter else None
-        servings = [Serving(self._at, self.cursor, size, phase.size, k, of, told) for k in range(rank, of, world)]
+        servings = [Serving(self._at, self.cursor, size, phase.size, k, of) for k in range(rank, of, world)]
         note = partial(self.ledger.add, self.round + 1)
 
         def run(batches: Sequence[Iterator[Batch]], note: Callable[[Move], None]) -> None:
-            rounds = [iter(phase.play(each)) for each in batches]
+            rounds = [iter(phase.play(self._noted(each))) for each in batches]
             play_round(rounds, self.seats, note, self.round + 1, self._autocast(), self.ranks)
 
         with self.augmenter.playing() if self.augmenter else nullcontext():

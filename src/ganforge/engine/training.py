@@ -101,6 +101,9 @@ def _report(folder: RunFolder, source: Source, trainer: Trainer, record: RunReco
     if trainer.ranks.rank:
         return Silence()
     record.write(folder.record)
+    encoder = getattr(source, "encoder", None)
+    if encoder is not None:
+        encoder.save(folder.text)
     unit = "images" if isinstance(source.spec, ImageSpec) else "points"
     return Report(folder, unit=unit, rounds=trainer.rounds, start=trainer.round)
 
@@ -152,13 +155,16 @@ def _check_resumable(folder: RunFolder, asked: RunRecord) -> None:
     # What was no setting yet was as its default is.
     before = asdict(Settings()) | stored.settings
     pairs += [(key, before[key], asked.settings[key]) for key in sorted(FIXED_ON_RESUME)]
-    pairs += [("data", stored.data["source"], asked.data["source"])]
+    known_again = asked.data["fingerprint"] and stored.data.get("fingerprint") == asked.data["fingerprint"]
+    # The same data may lie elsewhere now.
+    pairs += [] if known_again else [("data", stored.data["source"], asked.data["source"])]
     pairs += [(key, stored.data[key], asked.data[key]) for key in _MEANT if key in stored.data]
     if stored.data["count"] != asked.data["count"]:
         raise RequestError(
             f"{folder.path}: was trained on {stored.data['count']} samples; {asked.data['source']} has {asked.data['count']} now"
         )
-    if stored.data.get("fingerprint") and stored.data["fingerprint"] != asked.data["fingerprint"]:
+    same_place = stored.data["source"] == asked.data["source"]
+    if same_place and stored.data.get("fingerprint") and stored.data["fingerprint"] != asked.data["fingerprint"]:
         raise RequestError(
             f"{folder.path}: {asked.data['source']} has changed since (a file was edited, renamed or replaced); undo it, or begin anew"
         )
@@ -207,5 +213,5 @@ def _clear(folder: RunFolder) -> None:
     """Removes the old run's own files and nothing else; the lock stays, it is held."""
     for path in (folder.path / "checkpoints", folder.path / "samples", folder.path / "tensorboard"):
         shutil.rmtree(path, ignore_errors=True)
-    for path in (folder.record, folder.metrics, folder.state, folder.weights, folder.curves, folder.animation):
+    for path in (folder.record, folder.metrics, folder.state, folder.weights, folder.text, folder.curves, folder.animation):
         path.unlink(missing_ok=True)

@@ -121,8 +121,8 @@ class Files(Album):
         return Side(found.pixels, np.arange(len(found.numbers)), found.numbers, found.notes, bad, runs)
 
     def stamps(self, numbers: NDArray[np.int64]) -> Iterable[object]:
-        """Names, sizes in bytes and times of change."""
-        return ((self.paths[number], *self.shelf.stamp(int(self.numbers[number]))) for number in numbers)
+        """Names and sizes in bytes. Not the times of change: a copy on another machine is the same data."""
+        return ((self.paths[number], self.shelf.stamp(int(self.numbers[number]))[0]) for number in numbers)
 
     def sidecars(self, suffix: str) -> list[bytes | None]:
         """What lies beside each picture under its name with this suffix, see `Shelf`."""
