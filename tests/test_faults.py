@@ -190,3 +190,10 @@ def test_a_record_without_what_came_later_is_read(tmp_path: Path) -> None:
         stored["spec"].pop(key, None)
     write_json(tmp_path / "run" / "run.json", stored)
     assert played(tmp_path / "run", 40, resume=True) == played(tmp_path / "whole", 40)
+
+
+def test_whoever_may_read_other_files_may_read_a_runs(tmp_path: Path) -> None:
+    played(tmp_path / "run", 10)
+    (tmp_path / "other").touch()
+    expected = (tmp_path / "other").stat().st_mode
+    assert {path.stat().st_mode for path in (tmp_path / "run").rglob("*") if path.suffix in (".safetensors", ".json", ".pt")} == {expected}

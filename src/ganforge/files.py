@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+# Asked for once, at import: to ask is to set it, which threads would notice.
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)
 
 
 @contextmanager
@@ -17,9 +22,11 @@ def atomic_write(path: Path, durable: bool = True) -> Iterator[Path]:
     `durable` waits for the disk, so that the new file survives a power cut too; what is renewed each second does not need that.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{threading.get_ident()}{path.suffix}")
     try:
         yield temporary
+        # Some writers make files that only their owner reads; a run is shared.
+        temporary.chmod(0o666 & ~_UMASK)
         if durable:
             flush_to_disk(temporary)
         temporary.replace(path)
