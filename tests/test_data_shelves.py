@@ -355,4 +355,4 @@ def test_a_row_without_a_picture_and_one_that_names_a_file_are_told_apart(tmp_pa
     made = datasets.Dataset.from_dict({"image": cells}, features=datasets.Features({"image": datasets.Image(decode=False)}))
     read = read_pixels(HubShelf("here", {"": made}), READING)
     assert read.numbers.tolist() == [0]
-    assert read.skipped == {1: "No such file or directory", 2: "empty file"}
+    assert read.skipped == {1: "cannot be opened: No such file or directory", 2: "empty file"}

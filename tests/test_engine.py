@@ -339,7 +339,7 @@ def test_a_resumed_run_must_be_the_same_run(tmp_path: Path, settings: dict[str, 
     assert complaint in str(caught.value)
 
 
-@pytest.mark.parametrize(("owner", "moment"), [(Session, "_play"), (Session, "_log"), (Session, "_clock_says_save"), (Report, "due")])
+@pytest.mark.parametrize(("owner", "moment"), [(Trainer, "play_round"), (Session, "_log"), (Session, "_clock_says_save"), (Report, "due")])
 def test_a_signal_at_any_moment_of_the_loop_stops_after_a_checkpoint(
     owner: type, moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ganforge import pictures, zoo
 from ganforge.data import Reading
-from ganforge.engine import Settings, session, train
+from ganforge.engine import Settings, Trainer, session, train
 from ganforge.engine.checkpoint import write_checkpoint
 from ganforge.errors import RequestError, TrainingError
 from ganforge.files import write_json
@@ -124,15 +124,15 @@ def test_a_folder_of_pictures_that_vanishes_while_training_is_not_missed(tmp_pat
         return (out / "game.safetensors").read_bytes()
 
     whole = run(tmp_path / "whole")
-    play = session.Session._play
+    play = Trainer.play_round
 
-    def vanishing(self: Any) -> Any:
-        if self.trainer.round == 6:
+    def vanishing(self: Trainer) -> Any:
+        if self.round == 6:
             shutil.rmtree(folder)
             shutil.rmtree(tmp_path / "cache")
         return play(self)
 
-    monkeypatch.setattr(session.Session, "_play", vanishing)
+    monkeypatch.setattr(Trainer, "play_round", vanishing)
     assert run(tmp_path / "run") == whole
     with pytest.raises(RequestError, match="is neither a file or folder that exists"):
         run(tmp_path / "again")

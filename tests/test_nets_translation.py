@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from torch.nn import functional as F
 
 from ganforge.errors import RequestError
 from ganforge.nets import init, patchgan, translator, unet
-from ganforge.nets.blocks import AnySize, Mirror, conv, joined, mirrored, residual
+from ganforge.nets.blocks import Mirror, conv, joined
 
 affine = partial(nn.InstanceNorm2d, affine=True)
 stargan = partial(translator.generator, kernel=4, reflect=False, norm=affine, bias=False)
@@ -49,77 +48,6 @@ def of_kind(network: nn.Module, kind: type[M]) -> list[M]:
     return [m for m in network.modules() if isinstance(m, kind)]
 
 
-# Blocks
-
-
-@pytest.mark.parametrize(("height", "width"), [(5, 4), (2, 3), (1, 6), (1, 1)])
-@pytest.mark.parametrize(("rows", "columns"), [((0, 0), (0, 0)), ((1, 0), (0, 1)), ((3, 2), (1, 3)), ((11, 9), (7, 15))])
-def test_a_mirrored_picture_is_numpys_and_hands_each_copys_gradient_back(
-    height: int, width: int, rows: tuple[int, int], columns: tuple[int, int]
-) -> None:
-    x = torch.randn(2, 3, height, width, requires_grad=True)
-    margins = ((0, 0), (0, 0), rows, columns)
-    y = mirrored(x, rows, columns)
-    np.testing.assert_array_equal(y.detach().numpy(), np.pad(x.detach().numpy(), margins, mode="reflect"))
-    y.sum().backward()
-    places = np.pad(np.arange(height * width).reshape(1, 1, height, width), margins, mode="reflect")
-    copies = np.bincount(places.ravel(), minlength=height * width).reshape(height, width)
-    assert x.grad is not None
-    np.testing.assert_array_equal(x.grad.numpy(), np.broadcast_to(copies, x.shape))
-
-
-@pytest.mark.parametrize("reflect", [True, False])
-def test_a_residual_block_is_two_convolutions_added_to_what_came_in(reflect: bool) -> None:
-    block, x = residual(3, affine, nn.ELU, reflect=reflect, bias=True), torch.randn(2, 3, 5, 4)
-    first, second = of_kind(block, nn.Conv2d)
-    mode = "reflect" if reflect else "constant"
-
-    def normal(y: Tensor) -> Tensor:
-        return (y - y.mean((2, 3), keepdim=True)) / (y.var((2, 3), correction=0, keepdim=True) + 1e-5).sqrt()
-
-    inner = F.elu(normal(F.conv2d(F.pad(x, (1, 1, 1, 1), mode), first.weight, first.bias)))
-    expected = x + normal(F.conv2d(F.pad(inner, (1, 1, 1, 1), mode), second.weight, second.bias))
-    torch.testing.assert_close(block(x), expected)
-
-
-def test_each_residual_block_has_activations_of_its_own() -> None:
-    blocks = [residual(2, nn.BatchNorm2d, nn.PReLU) for _ in range(3)]
-    assert len({id(m) for block in blocks for m in of_kind(block, nn.PReLU)}) == 3
-
-
-class Watching(nn.Module):
-    """Doubles what it sees, and remembers it."""
-
-    def forward(self, x: Tensor, *others: Tensor) -> Tensor:
-        self.seen = [x, *others]
-        return 2 * x
-
-
-@pytest.mark.parametrize(("size", "inner"), [((8, 4), (8, 4)), ((5, 9), (8, 12)), ((1, 2), (4, 4)), ((13, 3), (16, 4))])
-def test_a_picture_that_does_not_fit_is_mirrored_up_and_cropped_back(size: tuple[int, int], inner: tuple[int, int]) -> None:
-    watching, x, other = Watching(), torch.randn(2, 3, *size), torch.randn(2, 7)
-    torch.testing.assert_close(AnySize(watching, 4)(x, other), 2 * x)
-    assert watching.seen[0].shape[2:] == inner
-    assert watching.seen[1] is other
-    # As much above as below, and left as right.
-    top, left = (inner[0] - size[0]) // 2, (inner[1] - size[1]) // 2
-    torch.testing.assert_close(watching.seen[0][:, :, top : top + size[0], left : left + size[1]], x)
-
-
-def test_a_network_may_ask_for_a_least_size() -> None:
-    watching, x = Watching(), torch.randn(1, 1, 3, 9)
-    assert AnySize(watching, 4, least=8)(x).shape == x.shape
-    assert watching.seen[0].shape[2:] == (8, 12)
-
-
-def test_a_joined_vector_stands_at_every_place() -> None:
-    x, vector = torch.randn(2, 3, 4, 5), torch.randn(2, 6)
-    both = joined(x, vector)
-    assert both.shape == (2, 9, 4, 5)
-    assert torch.equal(both[:, :3], x)
-    assert all(torch.equal(both[:, 3:, i, j], vector) for i in range(4) for j in range(5))
-
-
 # U-Net
 
 
@@ -144,7 +72,7 @@ def test_bicyclegans_unet_takes_eight_more_maps_at_every_convolution_down() -> N
     down = 16 * (11 * 64 + 72 * 128 + 136 * 256 + 264 * 512 + 4 * 520 * 512) + 64 + 128 + 256 + 5 * 512
     up = 16 * (512 * 512 + 3 * 1024 * 512 + 1024 * 256 + 512 * 128 + 256 * 64 + 128 * 3) + 4 * 512 + 256 + 128 + 64 + 3
     made = count(lambda: unet.generator(3, 3, latent_dim=8, norm=nn.InstanceNorm2d, bias=True, noise=nn.Identity))
-    assert made == down + up == 54_795_075
+    assert made == down + up == 54_794_627
 
 
 def test_the_unet_halves_to_one_pixel_and_normalises_neither_its_ends_nor_its_bottom() -> None:
@@ -255,7 +183,7 @@ def test_a_logit_sees_exactly_its_patch(layers: int, patch: int) -> None:
         nn.init.constant_(layer.weight, 0.1)
     x = torch.ones(1, 1, 512, 512, dtype=torch.float64, requires_grad=True)
     logits = network(x)
-    logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2].backward()  # type: ignore[no-untyped-call]
+    logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2].backward()
     assert x.grad is not None
     rows, columns = (x.grad[0, 0].sum(dim) != 0 for dim in (1, 0))
     assert rows.sum() == columns.sum() == patch
@@ -277,11 +205,20 @@ def test_pictures_without_a_single_patch_are_refused(shape: tuple[int, int, int]
         patchgan.discriminator(shape, 1, layers)
 
 
-def test_the_first_and_the_last_layer_are_not_normalised() -> None:
-    kinds = [type(layer) for layer in patchgan.discriminator((3, 32, 32), 1, 2)]
-    conv2d, norm, leaky = nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU
-    assert kinds == [conv2d, leaky, conv2d, norm, leaky, conv2d, norm, leaky, conv2d]
-    assert [layer.bias is None for layer in of_kind(patchgan.discriminator((3, 32, 32), 1, 2), nn.Conv2d)] == [False, True, True, False]
+def test_a_patchgan_of_pix2pix_is_its_layers_one_after_the_other() -> None:
+    network, x = patchgan.discriminator((3, 32, 32), 2, 2, norm=affine), torch.randn(2, 3, 32, 32)
+    first, second, third, last = of_kind(network, nn.Conv2d)
+    y = F.leaky_relu(F.conv2d(x, first.weight, first.bias, 2, 1), 0.2)
+    y = F.leaky_relu(F.instance_norm(F.conv2d(y, second.weight, None, 2, 1)), 0.2)
+    y = F.leaky_relu(F.instance_norm(F.conv2d(y, third.weight, None, 1, 1)), 0.2)
+    torch.testing.assert_close(network(x), F.conv2d(y, last.weight, last.bias, 1, 1))
+
+
+def test_maps_double_to_eight_times_the_width() -> None:
+    assert [m.out_channels for m in of_kind(patchgan.discriminator((1, 96, 96), 2, 5), nn.Conv2d)] == [2, 4, 8, 16, 16, 16, 1]
+    assert [m.out_channels for m in of_kind(unet.generator(3, 1, 2, 6), nn.Conv2d)] == [2, 4, 8, 16, 16, 16]
+    assert [m.out_channels for m in of_kind(unet.generator(3, 1, 2, 4, widest=2), nn.Conv2d)] == [2, 4, 4, 4]
+    assert [m.out_channels for m in of_kind(unet.generator(3, 1, 2, 4, widest=2), nn.ConvTranspose2d)] == [4, 4, 2, 1]
 
 
 def test_a_pyramid_halves_by_the_mean_of_the_pixels_that_there_are() -> None:
@@ -329,6 +266,21 @@ def test_the_translator_works_at_a_quarter_of_the_size() -> None:
         assert sides == [16, 8, 4, 4, 4, 4, 4, 8, 16, 16]
     deep = translator.generator(1, 1, 2, 1, downs=3)
     assert deep(torch.randn(1, 1, 8, 24)).shape == (1, 1, 8, 24)
+
+
+def test_a_translator_is_its_layers_one_after_the_other() -> None:
+    network, x = translator.generator(3, 3, 2, 1, downs=1), torch.randn(2, 3, 8, 8)
+    stem, down, one, two, head = of_kind(network, nn.Conv2d)
+    (up,) = of_kind(network, nn.ConvTranspose2d)
+
+    def mirror(y: Tensor, layer: nn.Conv2d, width: int) -> Tensor:
+        return F.conv2d(F.pad(y, [width] * 4, "reflect"), layer.weight, layer.bias)
+
+    y = F.instance_norm(mirror(x, stem, 3)).relu()
+    y = F.instance_norm(F.conv2d(y, down.weight, down.bias, 2, 1)).relu()
+    y = y + F.instance_norm(mirror(F.instance_norm(mirror(y, one, 1)).relu(), two, 1))
+    y = F.instance_norm(F.conv_transpose2d(y, up.weight, up.bias, 2, 1, 1)).relu()
+    torch.testing.assert_close(network(x), mirror(y, head, 3).tanh())
 
 
 def test_constant_label_maps_survive_zero_padding_and_not_reflection() -> None:

@@ -125,6 +125,12 @@ def keep(root: Path, key: str, make: Callable[[Path], None]) -> Decoded:
     return found
 
 
+def forget(root: Path, key: str) -> None:
+    """Removes what is kept under `key`, where that can be done; what another process reads of it stays until it ends."""
+    with _locked(root, key):
+        shutil.rmtree(root / key, ignore_errors=True)
+
+
 def _made(root: Path, key: str, make: Callable[[Path], None]) -> Decoded:
     _sweep(root)
     draft, entry = root / f".draft-{key}", root / key

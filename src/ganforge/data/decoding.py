@@ -20,6 +20,8 @@ from ganforge.data.decode import BadPictureError, decode, is_grey
 from ganforge.data.fit import Fit
 from ganforge.data.shelves import Shelf
 
+UNOPENED = "cannot be opened: "
+"""How the reason begins why a file was left out that may be sound."""
 _CHUNK = 64  # files that one thread takes at a time
 _CHUNK_BYTES = 2**24  # fewer of them where pictures are large, so that waiting chunks fit in memory
 _PATIENCE = 2.0  # seconds of decoding before a progress bar is worth its flicker
@@ -42,7 +44,7 @@ class Recipe:
         try:
             file = shelf.open(number)
         except OSError as error:
-            raise BadPictureError(place, error.strerror or str(error), gone=True) from None
+            raise BadPictureError(place, f"{UNOPENED}{error.strerror or error}", gone=True) from None
         return decode(file, (self.height, self.width), self.channels, self.fit, place)
 
     @property

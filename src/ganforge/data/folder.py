@@ -67,12 +67,15 @@ def _found(folder: Path) -> tuple[list[tuple[str, int, int]], list[str]]:
                     if entry.name.startswith("."):
                         continue
                     name = f"{within}/{entry.name}" if within else entry.name
-                    if split_suffix(entry.name)[1] in SUFFIXES and entry.is_file():
-                        stat = entry.stat()
-                        found.append((name, stat.st_size, stat.st_mtime_ns))
-                    elif entry.is_dir():
-                        waiting.append(name)
-                    else:
+                    try:
+                        if split_suffix(entry.name)[1] in SUFFIXES and entry.is_file():
+                            stat = entry.stat()
+                            found.append((name, stat.st_size, stat.st_mtime_ns))
+                        elif entry.is_dir():
+                            waiting.append(name)
+                        else:
+                            others.append(name)
+                    except OSError:  # A link to itself, or to where nobody may look; a file that went away just now.
                         others.append(name)
         except OSError as error:
             raise RequestError(f"{folder / within}: the folder cannot be read ({error.strerror})") from None

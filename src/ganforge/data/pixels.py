@@ -16,7 +16,7 @@ from rich.console import Console
 from ganforge.data import cache
 from ganforge.data.cache import Decoded
 from ganforge.data.decode import BadPictureError
-from ganforge.data.decoding import Recipe, calm, decoded, grey_or_rgb
+from ganforge.data.decoding import UNOPENED, Recipe, calm, decoded, grey_or_rgb
 from ganforge.data.reading import Reading
 from ganforge.data.shelves import Shelf, listed, readable
 from ganforge.errors import RequestError, TrainingError
@@ -39,6 +39,10 @@ class Pixels(Protocol):
     def take(self, indices: NDArray[np.int64], corner: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
         """The pictures at `indices`, uint8 [n, height, width, channels]. Where pictures are larger than what is served (patches, jitter),
         `corner` [n, 2] in [0, 1) says where (down, across) each is cut; None: in the middle."""
+        ...
+
+    def taken(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The numbers of the pictures that `take` gave for these `indices`, which another may have stood in for."""
         ...
 
 
@@ -64,6 +68,10 @@ class Stack:
             return self.pixels[indices]
         return _patches((self.pixels[index] for index in indices), self, len(indices), corner)
 
+    def taken(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """As of `Pixels`: themselves."""
+        return indices
+
 
 class Ragged:
     """Pixels of pictures of different shapes that lie one after the other in one flat array; patches are cut from them."""
@@ -83,6 +91,10 @@ class Ragged:
     def take(self, indices: NDArray[np.int64], corner: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
         """As of `Pixels`."""
         return _patches((self._whole(int(index)) for index in indices), self, len(indices), corner)
+
+    def taken(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """As of `Pixels`: themselves."""
+        return indices
 
     def _whole(self, index: int) -> NDArray[np.uint8]:
         end, (height, width) = self._ends[index], self._shapes[index]
@@ -114,6 +126,14 @@ class OnDemand:
     def take(self, indices: NDArray[np.int64], corner: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
         """As of `Pixels`."""
         return _patches(self._pool.map(self._sound, indices.tolist()), self, len(indices), corner)
+
+    def taken(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """As of `Pixels`: where one is bad, the next that is not."""
+        steps = range(len(self))
+        sound = (
+            next((index + step) % len(self) for step in steps if (index + step) % len(self) not in self._bad) for index in indices.tolist()
+        )
+        return np.fromiter(sound, dtype=np.int64, count=len(indices))
 
     def _sound(self, number: int) -> NDArray[np.uint8]:
         """The picture `number`, or the next one that can be decoded."""
@@ -158,7 +178,11 @@ def read_pixels(shelf: Shelf, reading: Reading, default: tuple[int, int] = (64, 
     if root is None:
         return Read(job.on_demand(), np.arange(len(shelf)), [], {})
     try:
-        return job.served(cache.keep(root, job.key(), job.write))
+        kept = cache.keep(root, job.key(), job.write)
+        if any(why.startswith(UNOPENED) and _opens(shelf, number) for number, why in kept.skipped.items()):
+            cache.forget(root, job.key())
+            kept = cache.keep(root, job.key(), job.write)
+        return job.served(kept)
     except OSError as error:
         why = f"the cache {root} cannot be written ({error.strerror or error})"
     found = job.in_memory()
@@ -167,6 +191,14 @@ def read_pixels(shelf: Shelf, reading: Reading, default: tuple[int, int] = (64, 
     served = job.served(found)
     served.notes.insert(0, f"decoded into memory: {why}")
     return served
+
+
+def _opens(shelf: Shelf, number: int) -> bool:
+    try:
+        shelf.open(number).close()
+    except (OSError, BadPictureError):
+        return False
+    return True
 
 
 @dataclass

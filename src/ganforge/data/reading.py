@@ -58,6 +58,8 @@ class Reading:
         for name, least in {"jitter": 0, "text_dim": 1, "workers": 0}.items():
             if getattr(self, name) < least:
                 raise RequestError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least {least}")
+        if self.jitter > LARGEST:
+            raise RequestError(f"--jitter {self.jitter}: must be at most {LARGEST}")
 
     @classmethod
     def stored(cls, data: Mapping[str, Any]) -> Reading:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -12,6 +13,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _NAMED = 5  # names, or kinds of files, that a note lists; the rest are counted
 
 
@@ -124,8 +126,8 @@ def listed(names: Sequence[str]) -> str:
 
 
 def readable(name: str) -> str:
-    """The name with bytes that are no UTF-8 replaced, so that it can be printed and written."""
-    return os.fsencode(name).decode("utf-8", "replace")
+    """The name with bytes that are no UTF-8 and ends of lines replaced, so that it can be printed and written on one line."""
+    return _CONTROL.sub("\ufffd", os.fsencode(name).decode("utf-8", "replace"))
 
 
 def split_suffix(name: str) -> tuple[str, str]:

@@ -7,8 +7,10 @@ import hashlib
 import io
 import itertools
 import json
+import math
 import re
 import tarfile
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from ganforge.errors import RequestError
 from ganforge.files import write_json
 
 _RULES = "1"  # part of the key of a kept index
+_MOST = 1_000_000  # shards that one pattern names: more are a slip of the hand, and take all memory
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
@@ -117,7 +120,10 @@ def _expanded(text: str) -> list[Path]:
     """The paths that `text` names, all of them files."""
     if not text.endswith(".tar"):
         raise RequestError(f"{text}: compressed shards cannot be read at any place; unpack them to .tar")
-    choices = []
+    choices: list[Sequence[str]] = []
+    counts = [int(last) - int(first) + 1 for first, last in _RANGE.findall(text)]
+    if not all(0 < count <= _MOST for count in counts) or math.prod(counts) > _MOST:
+        raise RequestError(f"{text}: names {math.prod(max(0, count) for count in counts)} shards; a range counts up, to 1,000,000 at most")
     for piece in re.split(r"(\{\d+\.\.\d+\})", text):
         limits = _RANGE.fullmatch(piece)
         if limits is None:

@@ -73,6 +73,9 @@ class Tfidf(TextEncoder):
             weights = counter.fit_transform(captions[:: math.ceil(len(captions) / _LEARNT) or 1])
         except ValueError:
             raise RequestError(f"the {len(captions)} captions hold no word, e.g. {captions[0]!r}" if captions else "no caption") from None
+        if weights.shape[1] == 1:
+            # A single word has a single direction; TruncatedSVD wants two words.
+            return cls(counter.get_feature_names_out().tolist(), counter.idf_, np.ones((1, 1)))
         with np.errstate(invalid="ignore"):  # of a single caption no share of the variance can be told, and none is needed
             reduced = TruncatedSVD(min(dimension, *weights.shape), random_state=0).fit(weights)
         # Directions that carry nothing (fewer kinds of captions than dimensions) would be rounding errors blown up.

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import timedelta
+from itertools import count
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from ganforge.engine.buckets import Buckets
 from ganforge.errors import RequestError, TrainingError
@@ -67,6 +71,11 @@ class Alone:
         """Around what may be refused: where one rank is refused, all raise its error."""
         yield
 
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Within the block what torch says of a rank that is gone is a LostRankError."""
+        yield
+
 
 class Together(Alone):
     """Ranks joined by torch.distributed: NCCL between GPUs, gloo between processors, gloo also for what hosts agree on."""
@@ -75,16 +84,16 @@ class Together(Alone):
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self._device = device
         self._hosts = dist.new_group(backend="gloo", timeout=PATIENCE)
+        self._doors = dist.new_group(backend="gloo", timeout=_OPENING)
         self._buckets: dict[tuple[int, ...], Buckets] = {}
         self._begun: list[Buckets] = []
         self._asked: tuple[Tensor, dist.Work] | None = None
 
     def mean(self, values: Tensor) -> Tensor:
         """One all-reduce, enqueued behind what the device is doing."""
-        with self._watching():
-            total = values.detach().float().clone()
-            dist.all_reduce(total)
-            return total / self.world
+        total = values.detach().float().clone()
+        dist.all_reduce(total)
+        return total / self.world
 
     @contextmanager
     def averaging(self, parameters: Sequence[nn.Parameter]) -> Iterator[None]:
@@ -94,24 +103,22 @@ class Together(Alone):
             self._buckets[key] = Buckets(parameters, self.world, overlap=self._device.type == "cuda")
         buckets = self._buckets[key]
         self._begun.append(buckets)
-        with self._watching(), buckets.launching():
+        with buckets.launching():
             yield
 
     def averaged(self) -> None:
         """The averages are then the parameters' gradients."""
-        with self._watching():
-            for buckets in self._begun:
-                buckets.finish()
+        for buckets in self._begun:
+            buckets.finish()
         self._begun.clear()
 
     def agree(self, wishes: Sequence[bool]) -> list[bool]:
         """The wishes of the round before: asking costs no wait, as the answer has a whole round to arrive."""
-        with self._watching():
-            before = self._answer(len(wishes))
-            flags = torch.tensor(wishes, dtype=torch.uint8)
-            work = dist.all_reduce(flags, dist.ReduceOp.MAX, group=self._hosts, async_op=True)
-            self._asked = (flags, work) if work is not None else None
-            return before
+        before = self._answer(len(wishes))
+        flags = torch.tensor(wishes, dtype=torch.uint8)
+        work = dist.all_reduce(flags, dist.ReduceOp.MAX, group=self._hosts, async_op=True)
+        self._asked = (flags, work) if work is not None else None
+        return before
 
     def _answer(self, wishes: int) -> list[bool]:
         if self._asked is None:
@@ -123,20 +130,18 @@ class Together(Alone):
     def gather(self, value: T) -> list[T]:
         """Through the hosts; pickled, but only between the processes of one run."""
         everybody: list[Any] | None = [None] * self.world if self.rank == 0 else None
-        with self._watching():
-            dist.gather_object(value, everybody, dst=0, group=self._hosts)
+        dist.gather_object(value, everybody, dst=0, group=self._hosts)
         return everybody or []
 
     def shared(self, value: T) -> T:
         """Through the hosts."""
         box = [value]
-        with self._watching():
-            dist.broadcast_object_list(box, src=0, group=self._hosts)
+        dist.broadcast_object_list(box, src=0, group=self._hosts)
         return box[0]
 
     def alike(self, module: nn.Module) -> None:
         """One broadcast a tensor."""
-        with self._watching(), torch.no_grad():
+        with torch.no_grad():
             for tensor in module.state_dict().values():
                 # Not in place on strange strides or types that gloo cannot send.
                 sent = tensor.detach().contiguous() if tensor.dtype != torch.bool else tensor.detach().to(torch.uint8)
@@ -145,26 +150,23 @@ class Together(Alone):
 
     @contextmanager
     def opening(self) -> Iterator[None]:
-        """Waits for everybody; the first rank that was refused says why, and where if not all were."""
+        """Waits for everybody; the first rank says what the first that was refused has to say, and where if not all were."""
         failure: RequestError | None = None
         try:
             yield
         except RequestError as error:
             failure = error
-        with self._watching():
-            # A barrier of its own patience, as one node may decode pictures while another has them in its cache.
-            dist.monitored_barrier(self._hosts, timeout=_OPENING)
-            said: list[str | None] = [None] * self.world
-            dist.all_gather_object(said, str(failure) if failure else None, group=self._hosts)
-        failed = [rank for rank, text in enumerate(said) if text is not None]
-        if failure is not None and failed[0] == self.rank:
-            where = "" if len(failed) == self.world else f"rank {self.rank} on {socket.gethostname()}: "
-            raise RequestError(where + str(failure)) from failure
+        said: list[tuple[str, str] | None] = [None] * self.world
+        dist.all_gather_object(said, (socket.gethostname(), str(failure)) if failure else None, group=self._doors)
+        failed = [(rank, *each) for rank, each in enumerate(said) if each is not None]
         if failed:
-            raise RefusedElsewhereError(str(said[failed[0]]))
+            rank, host, text = failed[0]
+            where = "" if len(failed) == self.world else f"rank {rank} on {host}: "
+            raise (RefusedElsewhereError if self.rank else RequestError)(where + text) from failure
 
     @contextmanager
-    def _watching(self) -> Iterator[None]:
+    def watching(self) -> Iterator[None]:
+        """Waits up to two seconds for what the lost rank may have left to say."""
         try:
             yield
         except RuntimeError as error:
@@ -180,6 +182,7 @@ class RefusedElsewhereError(RequestError):
 
 
 _WORDS = "ganforge/last-words"
+_runs = count()
 
 
 def announce(error: BaseException) -> None:
@@ -192,21 +195,26 @@ def announce(error: BaseException) -> None:
 
 def _last_words() -> str:
     with suppress(Exception):
-        store = dist.distributed_c10d._get_default_store()
-        store.wait([_WORDS], timedelta(seconds=2))
-        return f" ({store.get(_WORDS).decode()})"
+        store, until = dist.distributed_c10d._get_default_store(), time.monotonic() + 2
+        # Not by store.wait(), which prints warnings of its own.
+        while not store.check([_WORDS]) and time.monotonic() < until:
+            time.sleep(0.05)
+        if store.check([_WORDS]):
+            return f" ({store.get(_WORDS).decode()})"
     return " (killed, or its machine is gone)"
 
 
 def _is_about_ranks(error: RuntimeError) -> bool:
     """Torch has one class for NCCL's errors and none for gloo's."""
-    signs = ("gloo", "connection", "closed by peer", "nccl", "timed out", "broken pipe", "monitoredbarrier", "socket")
-    return isinstance(error, dist.DistError) or any(sign in str(error).lower() for sign in signs)
+    return isinstance(error, dist.DistError) or any(library in str(error).lower() for library in ("gloo", "nccl"))
 
 
 def expected() -> int:
     """How many processes a launcher such as torchrun says there are."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    said = os.environ.get("WORLD_SIZE") or "1"
+    if not said.isdecimal():
+        raise RequestError(f"WORLD_SIZE={said}: must be the number of processes; unset it, or start with torchrun")
+    return int(said)
 
 
 def leads() -> bool:
@@ -215,10 +223,13 @@ def leads() -> bool:
 
 
 def own_device(device: torch.device) -> torch.device:
-    """Of several GPUs, the one of this process."""
-    if device.type == "cuda" and device.index is None and expected() > 1:
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    return device
+    """Of several GPUs, the one of this process. RequestError where there are more processes than GPUs on this machine."""
+    if device.type != "cuda" or device.index is not None or expected() == 1:
+        return device
+    here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if here > gpus:
+        raise RequestError(f"{here} processes on a machine with {gpus} GPUs; start one for each GPU, or give --device cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 @contextmanager
@@ -232,13 +243,19 @@ def joined(device: torch.device) -> Iterator[Alone]:
         torch.cuda.set_device(device)
     if ours:
         try:
-            dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+            store, rank, world = next(rendezvous("env://", timeout=PATIENCE))
+            # A second run of the same processes must not find where the ranks of the first one were.
+            store = PrefixStore(f"run-{next(_runs)}", store)
+            backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+            dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=PATIENCE)
         except (ValueError, RuntimeError) as error:
             raise RequestError(
                 f"WORLD_SIZE={expected()}: the other ranks were not reached ({str(error).splitlines()[0][:200]}); start with torchrun"
             ) from None
     try:
-        yield Together(device)
+        ranks = Together(device)
+        with ranks.watching():
+            yield ranks
     except BaseException as error:
         announce(error)
         raise
@@ -251,8 +268,3 @@ def joined(device: torch.device) -> Iterator[Alone]:
 def seeded(seed: int, rank: int, round: int = 0) -> int:
     """A seed for the noise of a rank that has no random state of its own yet; the first rank's is the run's."""
     return seed if rank == 0 and round == 0 else (seed * 1_000_003 + rank * 7919 + round * 104_729 + 1) % 2**63
-
-
-def on_every_rank(act: Callable[[], T], ranks: Alone) -> T:
-    """The first rank's result of `act`, which only it computes."""
-    return ranks.shared(act() if ranks.rank == 0 else None)  # type: ignore[return-value]

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import NoReturn
 
 from ganforge.data import Source
 from ganforge.engine.checkpoint import prune, write_checkpoint
@@ -19,8 +18,7 @@ from ganforge.engine.report import Report, round_to
 from ganforge.engine.seat import averaged
 from ganforge.engine.showing import finish, show
 from ganforge.engine.trainer import Trainer
-from ganforge.errors import TrainingError
-from ganforge.game import Phase
+from ganforge.errors import RequestError, TrainingError
 from ganforge.runs import RunFolder, RunRecord
 from ganforge.weights import save_weights
 
@@ -53,36 +51,55 @@ class Session:
     def run(self) -> None:
         """Plays to the last round. Raises Interrupted after Ctrl-C or SIGTERM, TrainingError where the game fails."""
         trainer, settings = self.trainer, self.trainer.settings
-        if trainer.round == 0:
-            self._show()
         began, before = time.monotonic(), self._seconds_so_far()
-        with self._stopping():
-            while trainer.round < trainer.rounds:
-                phase = self._play().name
-                # Asked once: a signal that comes from here on stops the next round, after a checkpoint of its own.
-                last = trainer.round == trainer.rounds
-                stopping, save = self.ranks.agree([self._asked_at is not None, self._clock_says_save()])
-                if trainer.round % settings.log_every == 0 or trainer.round == 1 or last:
-                    self._log(phase, before + time.monotonic() - began)
-                if trainer.round % self._sample_every == 0 or last:
-                    self._show()
-                if save or last or stopping or self._count_says_save():
-                    self._checkpoint()
-                if self.report.due() or last:
-                    self._tick(phase)
-                if stopping and not last:
-                    self.report.say(f"stopped; round {trainer.round} is saved")
-                    self._finish("interrupted", phase)
-                    raise Interrupted(trainer.round)
+        over = trainer.round >= trainer.rounds
+        with self._failing(), self.ranks.watching():
+            if trainer.round == 0:
+                self._show()
+            with self._stopping():
+                while trainer.round < trainer.rounds:
+                    phase = trainer.play_round().name
+                    # Asked once: a signal that comes from here on stops the next round, after a checkpoint of its own.
+                    last = trainer.round == trainer.rounds
+                    stopping, save = self.ranks.agree([self._asked_at is not None, self._clock_says_save()])
+                    if trainer.round % settings.log_every == 0 or trainer.round == 1 or last:
+                        self._log(phase, before + time.monotonic() - began)
+                    if trainer.round % self._sample_every == 0 or last:
+                        self._show()
+                    if save or last or stopping or self._count_says_save():
+                        self._checkpoint()
+                    if self.report.due() or last:
+                        self._tick(phase)
+                    if stopping and not last:
+                        self.report.say(f"stopped; round {trainer.round} is saved")
+                        self._finish("interrupted", phase)
+                        # A launcher ends the others as soon as one has left, so nobody leaves while the first still writes.
+                        self.ranks.shared(None)
+                        raise Interrupted(trainer.round)
+            if over:
+                # A kill between the last checkpoint and the weights for use leaves only these to be written.
+                self._checkpoint()
         self._finish("finished", trainer.phases[-1].name)
 
-    def _play(self) -> Phase:
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """What ends the run stays in state.json; a lost rank comes with what can be done about it."""
         try:
-            return self.trainer.play_round()
+            yield
         except LostRankError as error:
-            self._fail(LostRankError(f"round {self.trainer.round + 1}: {error}; {self._last_good()}; --resume goes on from it"))
-        except TrainingError as error:
-            self._fail(error)
+            again = "; --resume goes on from it" if self.folder.checkpoints() else ""
+            lost = LostRankError(f"after round {self.trainer.round}: {error}; {self._last_good()}{again}")
+            self._failed(lost)
+            raise lost from error
+        except Exception as error:
+            self._failed(error)
+            raise
+
+    def _failed(self, error: Exception) -> None:
+        # On a full disk even this cannot be written; the error is what matters.
+        with suppress(OSError):
+            told = str(error) if isinstance(error, RequestError | TrainingError) else f"{type(error).__name__}: {error}"
+            self.report.status("failed", self.trainer.round, self.trainer.phase()[0].name, told)
 
     def _read(self) -> dict[str, float]:
         """The averages over ranks since the last log; all ranks read in the same rounds."""
@@ -91,17 +108,11 @@ class Session:
         except NotFiniteError as error:
             failure = TrainingError(f"{error}; {self._last_good()}; try a smaller learning rate, or --precision fp32")
             failure.reported = not self._leads
-            self._fail(failure)
+            raise failure from error
 
     def _last_good(self) -> str:
         checkpoints = self.folder.checkpoints()
         return f"the last good checkpoint is {checkpoints[-1]}" if checkpoints else "there is no checkpoint yet"
-
-    def _fail(self, error: TrainingError) -> NoReturn:
-        # On a full disk even this cannot be written; the error is what matters.
-        with suppress(OSError):
-            self.report.status("failed", self.trainer.round, self.trainer.phase()[0].name, str(error))
-        raise error
 
     def _finish(self, status: str, phase: str) -> None:
         if self._leads:
@@ -163,7 +174,8 @@ class Session:
             with averaged(self.trainer.seats.values()):
                 save_weights(self.trainer.game, self.folder.weights)
         except OSError as error:
-            self._fail(TrainingError(f"round {self.trainer.round}: the checkpoint could not be written ({error}); {self._last_good()}"))
+            reason = f"round {self.trainer.round}: the checkpoint could not be written ({error}); {self._last_good()}"
+            raise TrainingError(reason) from error
         prune(self.folder.checkpoints(), self.trainer.settings.keep)
         self._saved_at = time.monotonic()
 

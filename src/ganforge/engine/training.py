@@ -18,7 +18,7 @@ from ganforge.batches import Batch, ImageSpec
 from ganforge.data import Finite, Reading, Source, Stream, open_source
 from ganforge.devices import choose_device
 from ganforge.engine.checkpoint import read_newest
-from ganforge.engine.ranks import joined, on_every_rank, own_device, seeded
+from ganforge.engine.ranks import joined, own_device, seeded
 from ganforge.engine.report import Report, Silence
 from ganforge.engine.session import Session
 from ganforge.engine.settings import FIXED_ON_RESUME, Settings
@@ -74,14 +74,16 @@ def train(
             torch.manual_seed(settings.seed)
             built = build(game, source.spec, resolved)
             trainer = Trainer(built, Stream(source, kind, seed=settings.seed, device=device), settings, device, ranks)
+        state, remarks = None, [note] if note else []
         with ranks.opening():
             if ranks.rank == 0:
                 _check_folder(folder, record, resume, overwrite)
                 held.enter_context(_holding(folder))
                 if overwrite:
                     _clear(folder)
-        remarks = [note] if note else []
-        state = on_every_rank(lambda: read_newest(folder.checkpoints(), built, remarks.append), ranks) if resume else None
+                if resume:
+                    state = read_newest(folder.checkpoints(), built, remarks.append)
+        state = ranks.shared(state)
         ranks.alike(built)
         if state is not None:
             trainer.load(state)
@@ -92,8 +94,9 @@ def train(
                 report.say(remark)
             trainer.listen(report.say)
             Session(trainer, folder, source, report).run()
-    if ranks.rank == 0:
-        load_weights(built, folder.weights)
+        if ranks.rank == 0:
+            load_weights(built, folder.weights)
+        ranks.alike(built)
     return built.eval()
 
 

@@ -154,14 +154,16 @@ def _coco(origin: str, data: bytes) -> list[tuple[object, list[str]]]:
     """`images` [{id, file_name}] and `annotations` [{image_id, caption}]: Microsoft COCO Captions, arXiv:1504.00325."""
     try:
         found = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RequestError(f"{origin}: no JSON ({error})") from None
     missing = [name for name in ("images", "annotations") if not isinstance(found.get(name), list)]
     if missing:
         raise RequestError(f"{origin}: COCO captions have 'images' and 'annotations'; {' and '.join(map(repr, missing))} missing")
     try:
         files = {image["id"]: image["file_name"] for image in found["images"]}
-        return [(files.get(note["image_id"], f"image {note['image_id']}"), [str(note["caption"])]) for note in found["annotations"]]
+        return [
+            (files.get(note["image_id"], f"image {note['image_id']}"), _sentences(origin, note["caption"])) for note in found["annotations"]
+        ]
     except (KeyError, TypeError) as error:
         raise RequestError(
             f"{origin}: not COCO captions, an image or an annotation has no {error} (is it the file of instances?)"
@@ -209,7 +211,7 @@ def _by_sidecars(album: Files) -> tuple[list[list[str]], list[str]] | str:
 def _caption_of(data: bytes | None) -> list[str]:
     try:
         found = json.loads(data or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     told: object = next((found[name] for name in CAPTION_COLUMNS if isinstance(found, dict) and found.get(name)), [])
     return [line for line in (told if isinstance(told, list) else [told]) if isinstance(line, str)]

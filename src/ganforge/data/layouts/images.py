@@ -130,7 +130,9 @@ class Pictures(Opened):
         """Bytes are gathered and sent; all else happens on the device."""
         self.require(kind)
         chance = Chance.of(self._reading, window)
-        return self.extras[kind].batch(Taken(self._side.images(indices, device, chance), indices, window, chance))
+        image = self._side.images(indices, device, chance)
+        # After the images: whatever is known must be that of the picture that stands in for a bad one.
+        return self.extras[kind].batch(Taken(image, self._side.taken(indices), window, chance))
 
 
 def find_labels(place: Place, album: Album, asked: bool = False) -> Labels | str:

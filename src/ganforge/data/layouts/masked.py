@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -51,14 +52,19 @@ class Stencils(Extra):
 
     kind = Masked
 
-    def __init__(self, side: Side, aligned: NDArray[np.int64] | None, count: int) -> None:
+    def __init__(self, side: Side, aligned: NDArray[np.int64] | None, count: int, stamps: Sequence[object]) -> None:
         self.known = np.ones(count, dtype=bool) if aligned is None else aligned >= 0
         self.side = side
         self.aligned = aligned
+        self._stamps = stamps
+
+    def facts(self) -> Iterable[object]:
+        """See `Extra`: the files of the holes."""
+        return self._stamps
 
     def subset(self, numbers: NDArray[np.int64]) -> Stencils:
         """See `Extra`."""
-        return Stencils(self.side, None if self.aligned is None else self.aligned[numbers], len(numbers))
+        return Stencils(self.side, None if self.aligned is None else self.aligned[numbers], len(numbers), self._stamps)
 
     def batch(self, taken: Taken) -> Masked:
         """See `Extra`."""
@@ -85,10 +91,11 @@ def holes_of(request: Request) -> Drawn | Stencils:
     height, width = album.shape_for(reading)
     reading = replace(reading, size=f"{width}x{height}", channels=1)
     if (partner < 0).any():
-        return Stencils(files.read(replace(reading, jitter=0, fit="crop")), None, len(album))
+        side = files.read(replace(reading, jitter=0, fit="crop"))
+        return Stencils(side, None, len(album), list(files.stamps(side.served)))
     if reading.fit == "pad":
         raise RequestError(f"--mask {how}: mask files go with --fit crop, stretch or patch; padded, the border would be a hole")
     side = files.read(reading)
     served = np.full(len(files), -1, dtype=np.int64)
     served[side.served] = np.arange(len(side))
-    return Stencils(side, served[partner], len(album))
+    return Stencils(side, served[partner], len(album), list(files.stamps(side.served)))

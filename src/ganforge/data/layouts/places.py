@@ -45,6 +45,8 @@ class Place:
         splits, names, notes = split_by_folders(text, shelf.names)
         if not splits:
             splits = splits_by_table(beside or {}, shelf.names) or ["train"] * len(names)
+            if unknown := splits.count(""):
+                notes.append(f"{unknown} pictures are not served, the table calls their split neither train, val nor test")
 
         def album(split: str) -> Album:
             chosen = np.flatnonzero([each == split for each in splits])

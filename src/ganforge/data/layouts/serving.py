@@ -71,6 +71,14 @@ class Side:
         # Mirrored as bytes: a quarter of the memory, and the images stay channels-last.
         return torch.where(sent(chance.flip, device)[:, None, None, None], taken.flip(2), taken)
 
+    def taken(self, indices: Tensor) -> Tensor:
+        """The places on this side of the pictures that were served for `indices`: another stands in for a bad one (see `Pixels`)."""
+        if not self.pixels.slow:
+            return indices
+        place = np.empty(len(self.pixels), dtype=np.int64)
+        place[self.rows] = np.arange(len(self))
+        return torch.from_numpy(place[self.pixels.taken(self.rows[indices.numpy()])])
+
     def images(self, indices: Tensor, device: torch.device, chance: Chance) -> Tensor:
         """Float [n, C, H, W] in [-1, 1] on `device`; the conversion runs there."""
         return images_from_bytes(self.bytes(indices, device, chance))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ SPLIT_COLUMNS = ("split", "partition", "subset")
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
 """The words for the parts of a data set, and the part that each means."""
 _NUMBERED = {"0": "train", "1": "val", "2": "test"}  # CelebA's list_eval_partition
+_SAYS_SPLIT = re.compile(rb"(?<!\w)(?:split|partition|subset)(?!\w)", re.IGNORECASE)
 _SHORT = 6
 _SUFFIXES = (".csv", ".tsv", ".jsonl")
 
@@ -77,13 +79,17 @@ def files_beside(shelf: Shelf) -> Beside | None:
 
 
 def read_table(origin: str, data: bytes) -> Table:
-    """The rows of a CSV, TSV, JSON Lines or JSON file (a list of objects), by the suffix of `origin`; RequestError names the bad line."""
+    """The rows of a CSV, TSV, JSON Lines or JSON file (a list of objects), by the suffix of `origin`; RequestError names the bad line.
+
+    The cells of a CSV lie between commas, or between semicolons where its first line has more of those.
+    """
     suffix = PurePosixPath(origin).suffix.lower()
     text = _text(origin, data)
     if suffix in (".jsonl", ".json"):
         objects = list(_objects(origin, text, suffix))
         return Table(origin, {key: [row.get(key) for row in objects] for key in dict.fromkeys(key for row in objects for key in row)})
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if suffix == ".tsv" else ",")
+    delimiter = "\t" if suffix == ".tsv" else max(",;", key=text.partition("\n")[0].count)
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         header = [cell.strip() for cell in next(lines, [])]
         if not any(header) or len(set(header)) < len(header):
@@ -106,17 +112,22 @@ def _objects(origin: str, text: str, suffix: str) -> Iterator[dict[str, Any]]:
         found = json.loads(text) if suffix == ".json" else None
     except json.JSONDecodeError as error:
         raise RequestError(f"{origin}: line {error.lineno} is no JSON ({error.msg})") from None
+    except RecursionError:
+        raise RequestError(f"{origin}: JSON that is nested too deep") from None
     if suffix == ".json":
         if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
             raise RequestError(f"{origin}: neither a list of objects, one a picture, nor COCO captions ('images' and 'annotations')")
         yield from found
         return
-    for number, line in enumerate(text.splitlines(), 1):
+    # Not splitlines: JSON allows other separators of lines, as U+2028, within a string.
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
                 raise RequestError(f"{origin}: line {number} is no JSON object ({error.msg})") from None
+            except RecursionError:
+                raise RequestError(f"{origin}: line {number} is nested too deep") from None
             if not isinstance(row, dict):
                 raise RequestError(f"{origin}: line {number} is no JSON object but {line[:40]!r}")
             yield row
@@ -155,15 +166,19 @@ def _ends(path: str) -> Iterator[str]:
 
 
 def splits_by_table(beside: Beside, paths: Sequence[str]) -> list[str] | None:
-    """The split of each picture as a table tells it, "train" where it says nothing; None where no table does.
+    """The split of each picture as a table tells it, "train" where it says nothing, "" where it says another word; None: no table does.
 
-    CelebA's list_eval_partition.txt, CUB's images.txt with train_test_split.txt, or a table with a column `split`.
+    CelebA's list_eval_partition.txt, CUB's images.txt with train_test_split.txt, or a table with a column `split`. A picture that is
+    told twice is to train on only where both say so. RequestError where a table that tells of splits cannot be read.
     """
-    told = dict(_partition(beside)) or dict(_cub(beside)) or dict(_column(beside))
+    told = list(_partition(beside)) or list(_cub(beside)) or list(_column(beside))
     if not told:
         return None
     lookup = Lookup(paths)
-    by_path = {lookup(name): split for name, split in told.items()}
+    by_path: dict[str | None, str] = {}
+    for name, split in told:
+        if by_path.get(path := lookup(name), "train") == "train":
+            by_path[path] = split
     return [by_path.get(path, "train") for path in paths]
 
 
@@ -174,9 +189,9 @@ def _named(beside: Beside, name: str) -> str | None:
 
 def _partition(beside: Beside) -> Iterator[tuple[str, str]]:
     for line in (_named(beside, "list_eval_partition.txt") or "").splitlines():
-        name, _, number = line.strip().rpartition(" ")
-        if name and number in _NUMBERED:
-            yield name.strip(), _NUMBERED[number]
+        cells = line.rsplit(maxsplit=1)
+        if len(cells) == 2 and cells[1] in _NUMBERED:
+            yield cells[0].strip(), _NUMBERED[cells[1]]
 
 
 def _cub(beside: Beside) -> Iterator[tuple[str, str]]:
@@ -192,19 +207,20 @@ def _cub(beside: Beside) -> Iterator[tuple[str, str]]:
 
 def _column(beside: Beside) -> Iterator[tuple[str, str]]:
     for name, read in tables_beside(beside):
-        if not any(word.encode() in read().partition(b"\n")[0].lower() for word in SPLIT_COLUMNS):
+        data = read()
+        if not _SAYS_SPLIT.search(data.partition(b"\n")[0]):
             continue
-        try:
-            table = read_table(name, read())
-            column, file = table.column(SPLIT_COLUMNS), table.file
-        except RequestError:
-            continue  # Whoever reads the table for its captions or attributes will say what is wrong with it.
-        if column is not None:
-            for path, cell in zip(table.cells[file], table.cells[column], strict=True):
-                said = str(cell).strip().lower()
-                split = SPLITS.get(said) or _NUMBERED.get(said)
-                if split is not None:
-                    yield str(path), split
+        # An error is raised and not passed over: the pictures to test on would come into training.
+        table = read_table(name, data)
+        column, file = table.column(SPLIT_COLUMNS), table.column(FILE_COLUMNS)
+        if column is None or file is None:
+            continue
+        said = ["" if cell is None else str(cell).strip().lower() for cell in table.cells[column]]
+        splits = [SPLITS.get(word) or _NUMBERED.get(word) for word in said]
+        if any(splits):
+            for path, word, split in zip(table.cells[file], said, splits, strict=True):
+                # Names count from the table's folder first: 1.png of u/split.csv is u/1.png, whatever v holds.
+                yield str(PurePosixPath(name).parent / str(path).strip()), split or ("" if word else "train")
 
 
 def _text(origin: str, data: bytes) -> str:
