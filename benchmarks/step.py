@@ -67,7 +67,7 @@ def judges(game: Any) -> tuple[nn.Module, nn.Module, int, Callable[..., Any], Ca
 def batches(source: Source, batch: int, *, loader: bool) -> Iterator[Tensor]:
     """As scripts have them (a DataLoader over a tensor, draws of a law), or as the engine has."""
     if not loader:
-        stream, cursor = Stream(source, source.kinds[-1] if isinstance(source, Finite) else Points, seed=0, device=CPU), 0
+        stream, cursor = Stream(source, Images if isinstance(source, Finite) else Points, seed=0, device=CPU), 0
         while True:
             yield stream.at(cursor, batch).x
             cursor += batch
@@ -136,7 +136,7 @@ def by_hand(game: Any, source: Source, batch: int, levers: frozenset[str]) -> Ca
 
 def engine(game: Game, source: Source, batch: int, **settings: Any) -> Callable[[int], None]:
     """The engine's own rounds, read once at the end as between two logs."""
-    stream = Stream(source, source.kinds[-1] if isinstance(source, Finite) else Points, seed=0, device=CPU)
+    stream = Stream(source, Images if isinstance(source, Finite) else Points, seed=0, device=CPU)
     trainer = Trainer(game, stream, Settings(batch_size=batch, rounds=1_000_000, **settings), CPU)
 
     def rounds(n: int) -> None:

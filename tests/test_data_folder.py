@@ -22,11 +22,6 @@ from ganforge.data.shelves import Part, Shelf, listed, readable, split_suffix
 from ganforge.errors import RequestError
 
 
-@pytest.fixture(autouse=True)
-def _cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GANFORGE_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     path = tmp_path / "pictures"

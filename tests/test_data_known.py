@@ -7,50 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from painted import everything, levels, opened, paint
 from PIL import Image
 
-from ganforge.batches import Attributed, Batch, Captioned, Images, ImageSpec, Labelled, LowHigh, Masked, images_to_bytes
+from ganforge.batches import Attributed, Captioned, Images, ImageSpec, Labelled, LowHigh, Masked, images_to_bytes
 from ganforge.data import Finite, describe, open_source, served_kinds
 from ganforge.data.layouts.images import Pictures
 from ganforge.errors import RequestError
 
-CPU = torch.device("cpu")
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason="no data beside the project")
-
-
-@pytest.fixture(autouse=True)
-def _cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GANFORGE_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    path = tmp_path / "pictures"
-    path.mkdir()
-    return path
-
-
-def paint(path: Path, level: int, size: int = 4) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", (size, size), level).save(path)
-    return path
-
-
-def opened(path: Path | str, *kinds: type[Batch], **options: Any) -> Pictures:
-    source = open_source(str(path), kinds=kinds, **{"size": 4, **options})
-    assert isinstance(source, Pictures)
-    return source
-
-
-def everything(source: Finite, kind: type[Batch]) -> Any:
-    return source.gather(kind, torch.arange(source.count), CPU)
-
-
-def levels(batch: Any) -> list[int]:
-    """The first byte of each picture, which is all there is to a flat grey one."""
-    return [int(value) for value in images_to_bytes(batch.image)[:, 0, 0, 0]]
 
 
 def labels(source: Pictures) -> dict[int, str]:

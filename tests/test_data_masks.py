@@ -9,42 +9,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from painted import CPU, everything, opened, paint
 from PIL import Image
 
-from ganforge.batches import Batch, Images, LowHigh, Masked
-from ganforge.data import Finite, Stream, masks, open_source
-from ganforge.data.layouts.images import Pictures
+from ganforge.batches import Images, LowHigh, Masked
+from ganforge.data import Stream, masks
 from ganforge.errors import RequestError
-
-CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def _cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GANFORGE_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    path = tmp_path / "pictures"
-    path.mkdir()
-    return path
-
-
-def paint(path: Path, level: int, size: int = 4) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", (size, size), level).save(path)
-    return path
-
-
-def opened(path: Path | str, *kinds: type[Batch], **options: Any) -> Pictures:
-    source = open_source(str(path), kinds=kinds, **{"size": 4, **options})
-    assert isinstance(source, Pictures)
-    return source
-
-
-def everything(source: Finite, kind: type[Batch]) -> Any:
-    return source.gather(kind, torch.arange(source.count), CPU)
 
 
 def test_the_centre_hole_is_the_middle_half_of_each_side() -> None:

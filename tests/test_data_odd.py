@@ -22,11 +22,6 @@ CPU = torch.device("cpu")
 _SPLITS = "file,split\n1.png,test\n2.png,train\n3.png,train\n"
 
 
-@pytest.fixture(autouse=True)
-def _cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GANFORGE_CACHE", str(tmp_path / "cache"))
-
-
 def painted(folder: Path, *levels: int) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for level in levels:

@@ -30,11 +30,6 @@ from ganforge.errors import RequestError, TrainingError
 SIZES = [(40, 30), (20, 50), (9, 9), (64, 64), (33, 17), (16, 16), (12, 40)]
 
 
-@pytest.fixture(autouse=True)
-def _cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GANFORGE_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     path = tmp_path / "pictures"

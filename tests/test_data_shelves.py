@@ -28,11 +28,6 @@ from ganforge.errors import RequestError
 READING = Reading(size="2", channels=1)
 
 
-@pytest.fixture(autouse=True)
-def _cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GANFORGE_CACHE", str(tmp_path / "cache"))
-
-
 def encoded(level: int, suffix: str = "PNG") -> bytes:
     file = io.BytesIO()
     Image.new("L", (5, 4), level).save(file, suffix)

@@ -89,6 +89,11 @@ class Together(Alone):
         self._begun: list[Buckets] = []
         self._asked: tuple[Tensor, dist.Work] | None = None
 
+    def leave(self) -> None:
+        """Closes the connections that are this table's own."""
+        for group in (self._hosts, self._doors):
+            dist.destroy_process_group(group)
+
     def mean(self, values: Tensor) -> Tensor:
         """One all-reduce, enqueued behind what the device is doing."""
         total = values.detach().float().clone()
@@ -252,16 +257,17 @@ def joined(device: torch.device) -> Iterator[Alone]:
             raise RequestError(
                 f"WORLD_SIZE={expected()}: the other ranks were not reached ({str(error).splitlines()[0][:200]}); start with torchrun"
             ) from None
+    ranks = Together(device)
     try:
-        ranks = Together(device)
         with ranks.watching():
             yield ranks
     except BaseException as error:
         announce(error)
         raise
     finally:
-        if ours:
-            with suppress(Exception):
+        with suppress(Exception):
+            ranks.leave()
+            if ours:
                 dist.destroy_process_group()
 
 

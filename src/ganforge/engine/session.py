@@ -53,29 +53,29 @@ class Session:
         trainer, settings = self.trainer, self.trainer.settings
         began, before = time.monotonic(), self._seconds_so_far()
         over = trainer.round >= trainer.rounds
-        with self._failing(), self.ranks.watching():
+        # Signals outermost: a launcher that ends this rank because another has died must not cut short what it has to say.
+        with self._stopping(), self._failing(), self.ranks.watching():
             if trainer.round == 0:
                 self._show()
-            with self._stopping():
-                while trainer.round < trainer.rounds:
-                    phase = trainer.play_round().name
-                    # Asked once: a signal that comes from here on stops the next round, after a checkpoint of its own.
-                    last = trainer.round == trainer.rounds
-                    stopping, save = self.ranks.agree([self._asked_at is not None, self._clock_says_save()])
-                    if trainer.round % settings.log_every == 0 or trainer.round == 1 or last:
-                        self._log(phase, before + time.monotonic() - began)
-                    if trainer.round % self._sample_every == 0 or last:
-                        self._show()
-                    if save or last or stopping or self._count_says_save():
-                        self._checkpoint()
-                    if self.report.due() or last:
-                        self._tick(phase)
-                    if stopping and not last:
-                        self.report.say(f"stopped; round {trainer.round} is saved")
-                        self._finish("interrupted", phase)
-                        # A launcher ends the others as soon as one has left, so nobody leaves while the first still writes.
-                        self.ranks.shared(None)
-                        raise Interrupted(trainer.round)
+            while trainer.round < trainer.rounds:
+                phase = trainer.play_round().name
+                # Asked once: a signal that comes from here on stops the next round, after a checkpoint of its own.
+                last = trainer.round == trainer.rounds
+                stopping, save = self.ranks.agree([self._asked_at is not None, self._clock_says_save()])
+                if trainer.round % settings.log_every == 0 or trainer.round == 1 or last:
+                    self._log(phase, before + time.monotonic() - began)
+                if trainer.round % self._sample_every == 0 or last:
+                    self._show()
+                if save or last or stopping or self._count_says_save():
+                    self._checkpoint()
+                if self.report.due() or last:
+                    self._tick(phase)
+                if stopping and not last:
+                    self.report.say(f"stopped; round {trainer.round} is saved")
+                    self._finish("interrupted", phase)
+                    # A launcher ends the others as soon as one has left, so nobody leaves while the first still writes.
+                    self.ranks.shared(None)
+                    raise Interrupted(trainer.round)
             if over:
                 # A kill between the last checkpoint and the weights for use leaves only these to be written.
                 self._checkpoint()

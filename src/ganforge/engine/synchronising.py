@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
-import torch.distributed.nn.functional as together
+import torch.distributed as dist
 from torch import Tensor, nn
 
 
 def synchronise(game: nn.Module) -> int:
     """Lets every batch normalisation of the game see the batches of all ranks; returns how many there are.
 
-    In place and whatever the device (torch's own SyncBatchNorm needs a GPU and other modules). Averages of x and x^2 over ranks of equal
-    batches are those of the whole batch; their gradients are averaged on the way back.
+    In place and whatever the device (torch's own SyncBatchNorm needs a GPU and other modules). Means over ranks of equal batches are
+    those of the whole batch; their gradients are averaged on the way back.
     """
     layers = [module for module in game.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     for layer in layers:
@@ -24,18 +25,37 @@ def synchronise(game: nn.Module) -> int:
 def _forward(layer: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Tensor:
     if not layer.training:
         return type(layer).forward(layer, x)
-    world = torch.distributed.get_world_size()
+    world = dist.get_world_size()
     with torch.autocast(x.device.type, enabled=False):
         values = x.float()
-        others = [0, *range(2, x.ndim)]
-        moments = torch.stack([values.mean(others), values.square().mean(others)])
-        mean, square = (together.all_reduce(moments) / world).unbind()
-        variance = square - mean.square()
+        others, shape = [0, *range(2, x.ndim)], [1, -1] + [1] * (x.ndim - 2)
+        mean = _sum(values.mean(others)) / world
+        centred = values - mean.view(shape)
+        # Not E[x^2] - E[x]^2 in one message: far from zero nothing would be left of it.
+        variance = _sum(centred.square().mean(others)) / world
         _remember(layer, mean, variance, x.numel() // x.shape[1] * world)
-        shape = [1, -1] + [1] * (x.ndim - 2)
         scale = torch.rsqrt(variance + layer.eps) * (1 if layer.weight is None else layer.weight)
-        shift = (0 if layer.bias is None else layer.bias) - mean * scale
-        return torch.addcmul(shift.view(shape), values, scale.view(shape)).to(x.dtype)
+        scaled = centred * scale.view(shape)
+        return (scaled if layer.bias is None else scaled + layer.bias.view(shape)).to(x.dtype)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over ranks of a tensor; its gradient is the sum over ranks of theirs."""
+
+    @staticmethod
+    def forward(_context: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_context: Any, gradient: Tensor) -> Tensor:
+        return _sum(gradient)
+
+
+def _sum(values: Tensor) -> Tensor:
+    total: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
+    return total
 
 
 @torch.no_grad()
