@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 # Part of every key: decoded by other rules, the same files are other pictures.
-_RULES = "3"
+_RULES = "4"
 _OURS = re.compile(r"(\.lock-|\.draft-|shard-)?([0-9a-f]{64})(\.json)?")
 _FILES = frozenset(("about.json", "pixels.npy", "shapes.npy"))
 _PATIENCE = 2.0  # seconds of waiting for another process before a person should know why nothing happens

@@ -55,7 +55,7 @@ def decode(
 ) -> NDArray[np.uint8]:
     """The picture in `file` as uint8 [H, W, C], turned upright as its EXIF says, in sRGB; the first frame of an animation.
 
-    `shape` (height, width) is what `fit` brings it to (Lanczos): crop cuts the largest middle part of that aspect, pad adds white, stretch
+    `shape` (height, width) is what `fit` brings it to (antialiased bicubic): crop cuts the largest middle part of that aspect, pad adds white, stretch
     distorts, patch enlarges a picture that is smaller and leaves others as they are. None keeps it as it is. `channels` is 1 (Pillow's
     luminance), 3 or None: 1 for a grey picture, else 3. What is transparent shows white; 16-bit greys keep their high byte's range. Raises
     BadPictureError, of `place` (the path), for what is empty, truncated, no picture, too large to be honest, or of floating-point pixels.
@@ -125,8 +125,8 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _draft(image: Image.Image, shape: tuple[int, int], turned: bool) -> None:
-    """JPEGs decode at a half, quarter or eighth of their size almost for free; from 1.75 times the target on it shows by one grey level."""
-    height, width = (7 * side // 4 for side in shape)
+    """JPEGs decode at a half, quarter or eighth of their size almost for free; from 1.5 times the target on it shows by one grey level."""
+    height, width = (3 * side // 2 for side in shape)
     image.draft(None, (height, width) if turned else (width, height))
 
 
@@ -152,7 +152,7 @@ def _shaped(image: Image.Image, shape: tuple[int, int], fit: Fit) -> Image.Image
 
 def _resized(image: Image.Image, height: int, width: int) -> Image.Image:
     same = image.size == (width, height)
-    return image if same else image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return image if same else image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
 
 
 def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -73,8 +74,11 @@ class Report:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._progress.stop()
-        self._metrics.close()
-        self._board.close()
+        # What a full disk did not take has been said; how the run itself ended matters more.
+        with suppress(OSError):
+            self._metrics.close()
+        with suppress(OSError):
+            self._board.close()
 
     def due(self) -> bool:
         """Whether a second has passed since `tick` last told anybody."""

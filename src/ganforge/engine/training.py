@@ -192,9 +192,19 @@ def _holding(folder: RunFolder) -> Iterator[None]:
     except OSError as error:
         raise RequestError(f"--out {folder.path}: cannot be written ({error.strerror or error})") from None
     try:
+        _sweep(folder)
         yield
     finally:
         lock.release()
+
+
+def _sweep(folder: RunFolder) -> None:
+    """Removes what a killed trainer was writing; checkpoints sweep for themselves."""
+    for file in (folder.record, folder.weights, folder.state, folder.curves, folder.animation):
+        for torn in file.parent.glob(f".{file.stem}.*{file.suffix}"):
+            torn.unlink(missing_ok=True)
+    for torn in folder.sample(0).parent.glob(".[0-9]*"):
+        torn.unlink(missing_ok=True)
 
 
 @contextmanager
