@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import ranks_trouble
 import torch
 from noise import with_noise_per_sample, with_plain_descent
 from torch import Tensor, nn
@@ -87,6 +88,8 @@ def main(out: Path) -> None:
                 found["whole"], found["resumed"] = interrupted(variant, ranks)
             torch.save(found, out / f"{variant}-{ranks.rank}.pt")
         overlapping(out, ranks)
+    # Each with ranks of its own, in the same processes.
+    ranks_trouble.main(out, ranks.rank)
 
 
 def overlapping(out: Path, ranks: Alone) -> None:

@@ -55,10 +55,11 @@ def decode(
 ) -> NDArray[np.uint8]:
     """The picture in `file` as uint8 [H, W, C], turned upright as its EXIF says, in sRGB; the first frame of an animation.
 
-    `shape` (height, width) is what `fit` brings it to (antialiased bicubic): crop cuts the largest middle part of that aspect, pad adds white, stretch
-    distorts, patch enlarges a picture that is smaller and leaves others as they are. None keeps it as it is. `channels` is 1 (Pillow's
-    luminance), 3 or None: 1 for a grey picture, else 3. What is transparent shows white; 16-bit greys keep their high byte's range. Raises
-    BadPictureError, of `place` (the path), for what is empty, truncated, no picture, too large to be honest, or of floating-point pixels.
+    `shape` (height, width) is what `fit` brings it to (antialiased bicubic): crop cuts the largest middle part of that aspect, pad adds
+    white, stretch distorts, patch enlarges a picture that is smaller and leaves others as they are. None keeps it as it is. `channels`
+    is 1 (Pillow's luminance), 3 or None: 1 for a grey picture, else 3. What is transparent shows white; 16-bit greys keep their high
+    byte's range. Raises BadPictureError, of `place` (the path), for what is empty, truncated, no picture, too large to be honest, or of
+    floating-point pixels.
     """
     place = file if place is None else place
     try:
