@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from torch.utils.tensorboard.writer import SummaryWriter
 
 from ganforge import pictures, zoo
 from ganforge.data import Reading
@@ -86,6 +87,49 @@ def test_a_disk_full_in_a_sample_is_said_once_and_training_goes_on(
     said = capsys.readouterr().err
     assert said.count("the samples could not be written ([Errno 28] No space left on device); training goes on") == 1
     assert said.count("the curves could not be written") == 1
+
+
+def test_a_log_that_cannot_be_written_does_not_fail_a_run_that_came_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = played(tmp_path / "whole", 30)
+    monkeypatch.setattr(SummaryWriter, "add_scalar", full)
+    monkeypatch.setattr(SummaryWriter, "close", full)
+    assert played(tmp_path / "run", 30) == whole
+    assert capsys.readouterr().err.count("metrics.jsonl could not be written") == 1
+    monkeypatch.setattr(session, "write_checkpoint", full)
+    with pytest.raises(TrainingError, match="the checkpoint could not be written"):
+        played(tmp_path / "other", 30)
+
+
+def test_a_kill_after_the_last_checkpoint_leaves_only_the_weights_for_use_to_be_written(tmp_path: Path) -> None:
+    whole = played(tmp_path / "run", 30)
+    weights = tmp_path / "run" / "game.safetensors"
+    weights.write_bytes(b"of round 20")
+    assert played(tmp_path / "run", 30, resume=True) == whole
+    weights.unlink()
+    assert played(tmp_path / "run", 30, resume=True) == whole
+
+
+def test_what_a_killed_run_was_writing_is_removed_when_it_goes_on(tmp_path: Path) -> None:
+    played(tmp_path / "run", 20)
+    torn = [tmp_path / "run" / name for name in (".game.4711-1.safetensors", ".state.4711-1.json", "samples/.000020.4711-1.png")]
+    mine = tmp_path / "run" / ".gitignore"
+    for file in (*torn, mine):
+        file.write_text("half")
+    played(tmp_path / "run", 30, resume=True)
+    assert [file for file in (*torn, mine) if file.exists()] == [mine]
+
+
+def test_the_state_says_what_ended_a_run_also_where_the_game_itself_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(_self: Trainer) -> Any:
+        raise ZeroDivisionError("no samples")
+
+    monkeypatch.setattr(Trainer, "play_round", breaks)
+    with pytest.raises(ZeroDivisionError):
+        played(tmp_path / "run", 30)
+    state = json.loads((tmp_path / "run" / "state.json").read_text())
+    assert (state["status"], state["message"]) == ("failed", "ZeroDivisionError: no samples")
 
 
 def test_a_disk_full_in_a_checkpoint_ends_the_run_and_names_the_last_good_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,6 +232,8 @@ def test_a_record_without_what_came_later_is_read(tmp_path: Path) -> None:
         del stored["data"][key]
     for key in ("attributes", "text", "factor"):
         stored["spec"].pop(key, None)
+    for key in ("sync_batchnorm", "augment", "augment_policy", "recompute", "compile", "cuda_graph"):
+        del stored["settings"][key]
     write_json(tmp_path / "run" / "run.json", stored)
     assert played(tmp_path / "run", 40, resume=True) == played(tmp_path / "whole", 40)
 
