@@ -40,7 +40,7 @@ class Slope(Game):
     def __init__(self, data: PointSpec) -> None:
         super().__init__()
         self.beginning()
-        self.line = nn.Linear(data.dimension, 1)
+        self.line: nn.Module = nn.Linear(data.dimension, 1)
         self.played = 0
 
     def players(self) -> dict[str, Player]:
@@ -89,6 +89,20 @@ def main(out: Path, rank: int) -> None:
                 signal.raise_signal(signal.SIGTERM)
             return loss
 
+    class Normal(Slope):
+        def __init__(self, data: PointSpec) -> None:
+            super().__init__(data)
+            self.line = nn.Sequential(nn.BatchNorm1d(data.dimension), nn.Linear(data.dimension, 1))
+
+    class Drawing(Normal):
+        def latent(self, n: int) -> Tensor:
+            return torch.randn(n, 2)
+
+        def sample(self, latent: Tensor) -> Tensor:
+            return nn.functional.pad(self.line.train()(latent), (1, 0))
+
+    found["still"] = told(Normal, out / "still", sync_batchnorm=True)
+    found["drawing"] = told(Drawing, out / "drawing", sync_batchnorm=True)
     found["refused"] = told(RefusedThere, out / "refused")
     with mock.patch.object(engine_ranks, "PATIENCE", timedelta(seconds=1)):
         found["late"] = told(Late, out / "late")

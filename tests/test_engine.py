@@ -7,7 +7,7 @@ import signal
 from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from ganforge import schedules
 from ganforge.batches import Images, Points, PointSpec
 from ganforge.data import Finite, Stream, from_arrays
-from ganforge.engine import Interrupted, Settings, Trainer, train
+from ganforge.engine import Interrupted, Settings, Trainer, leads, train
 from ganforge.engine.ledger import Ledger, NotFiniteError
+from ganforge.engine.ranks import own_device
 from ganforge.engine.report import Report
 from ganforge.engine.session import Session
 from ganforge.errors import RequestError, TrainingError
@@ -291,6 +292,53 @@ def test_the_ledger_averages_losses_and_what_was_seen() -> None:
     assert ledger.read() == {"loss/a": 2.0, "real": 0.75}
     ledger.clear()
     assert ledger.read() == {}
+
+
+def test_what_a_game_shows_of_its_own_memory_is_what_it_was_then() -> None:
+    class Counting(TwoNumbers):
+        def play(self, batches: Iterator[Points]) -> Generator[Move, Seen, None]:
+            next(batches)
+            seen = yield Move("a", self.losses()[0], total=self.total)
+            self.total += 1
+            self.told.append(float(seen["total"]))
+
+    game = Counting(PointSpec(1))
+    engine = trainer(game)
+    for _ in range(3):
+        engine.play_round()
+    assert game.told == [0, 1, 2]
+    assert engine.ledger.read()["total"] == 1
+
+
+def test_a_setting_that_has_a_few_values_has_no_other() -> None:
+    with pytest.raises(RequestError, match=r"--precision fp16: give fp32 or bf16"):
+        Settings(precision=cast(Any, "fp16"))
+
+
+def test_what_a_launcher_says_is_believed_only_where_it_makes_sense(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert leads(), "of one process, whatever another program meant by RANK"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert not leads()
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(RequestError, match="2 processes on a machine with 1 GPUs"):
+        own_device(torch.device("cuda"))
+    for size, complaint in (("2", "the other ranks were not reached .*start with torchrun"), ("two", "WORLD_SIZE=two: must be the number")):
+        monkeypatch.setenv("WORLD_SIZE", size)
+        with pytest.raises(RequestError, match=complaint):
+            train(TwoNumbers, numbers(), Settings(rounds=1), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_program_around_it_keeps_its_own_way_with_signals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(signal, "getsignal", lambda _number: None)  # What Python says of a handler that it cannot call.
+
+    def untouchable(*_: Any) -> None:
+        raise AssertionError("could not be put back")
+
+    monkeypatch.setattr(signal, "signal", untouchable)
+    train(TwoNumbers, numbers(), Settings(rounds=1), out=tmp_path / "run")
 
 
 def test_a_run_of_a_game_of_ones_own_can_be_trained_resumed_and_loaded(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -236,6 +238,21 @@ def test_a_record_without_what_came_later_is_read(tmp_path: Path) -> None:
         del stored["settings"][key]
     write_json(tmp_path / "run" / "run.json", stored)
     assert played(tmp_path / "run", 40, resume=True) == played(tmp_path / "whole", 40)
+
+
+def test_a_system_that_cannot_flush_directories_is_not_asked_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = os.open
+
+    def as_windows(path: Path, flags: int) -> int:
+        if Path(path).is_dir():
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, flags)
+
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(os, "open", as_windows)
+    write_json(tmp_path / "value.json", 1)
+    monkeypatch.undo()
+    assert json.loads((tmp_path / "value.json").read_text()) == 1
 
 
 def test_whoever_may_read_other_files_may_read_a_runs(tmp_path: Path) -> None:

@@ -164,6 +164,13 @@ def test_synchronised_batch_normalisation_holds_far_from_zero(left: Path) -> Non
     torch.testing.assert_close(gradient / 2, values.grad, rtol=1e-2, atol=1e-3)
 
 
+def test_what_the_first_rank_draws_does_not_wait_for_the_others(left: Path) -> None:
+    """Nor disturb them: a game may normalise by the batch also where it only draws."""
+    drawing, still = troubles(left, "drawing"), troubles(left, "still")
+    assert drawing[0]["weights"] == still[0]["weights"]
+    assert drawing == still
+
+
 def test_a_wrong_request_is_said_once_for_all_ranks(left: Path) -> None:
     first, second = troubles(left, "command")
     assert first["said"] == "ganforge: phase play: a batch of 7 cannot be shared among 2 ranks; give --batch-size 8\n"
@@ -230,5 +237,6 @@ def test_an_interrupt_of_the_launcher_stops_all_ranks_after_one_checkpoint_and_o
     line = [sys.executable, "-m", "ganforge", "train", "dcgan", "--preset", "tiny", "--out", str(out)]
     one = subprocess.run([*line, "--rounds", str(stopped + 20), "--resume"], env=QUIET, capture_output=True, text=True, timeout=120)
     assert one.returncode == 0, one.stderr
+    assert "the run came here with 2 ranks and goes on with 1: from here on it is another run" in one.stderr
     rows = [json.loads(row) for row in (out / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["round"] == stopped + 20

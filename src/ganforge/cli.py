@@ -52,7 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
         if debug:
             raise
         # Every process of a run reads the same wrong request; one on each machine says it.
-        if not error.reported and (isinstance(error, TrainingError) or os.environ.get("LOCAL_RANK", "0") == "0"):
+        first = os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("LOCAL_RANK", "0") == "0"
+        if not error.reported and (isinstance(error, TrainingError) or first):
             print("ganforge: " + " ".join(str(error).split()), file=sys.stderr)
         return 2 if isinstance(error, RequestError) else 1
     except OSError as error:

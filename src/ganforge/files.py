@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,7 +39,10 @@ def atomic_write(path: Path, durable: bool = True) -> Iterator[Path]:
 
 def flush_to_disk(path: Path) -> None:
     """Waits until the file's contents, or the directory's entries, would survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
+    # Windows flushes only what may be written, and directories not at all.
+    if sys.platform == "win32" and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -67,6 +67,8 @@ def play_round(
             _take_gradients(move, seats, 1 / len(plays), number, ranks.averaging if last else _not_yet)
             # Only values are kept: the graph of this micro-batch is freed before the next one is built.
             move.losses = {names: loss.detach() for names, loss in move.losses.items()}
+            # What nothing was computed for is memory of the game's own, which it may change before anybody reads this.
+            move.seen = {name: v.detach() if v.grad_fn is not None else v.detach().clone() for name, v in move.seen.items()}
             note(move)
             moves.append(move)
         ranks.averaged()

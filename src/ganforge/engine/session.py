@@ -198,7 +198,9 @@ class Session:
             # Nothing is printed here: the signal may have come in the middle of printing.
             self._asked_at = self._asked_at or time.monotonic()
 
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        # A handler that is not Python's, which a program around it may have set, could not be put back.
+        ours = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not None]
+        before = {number: signal.signal(number, ask) for number in ours}
         try:
             yield
         finally:

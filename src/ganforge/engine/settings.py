@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from ganforge.errors import RequestError
 
@@ -51,6 +51,9 @@ class Settings:
     """Record a whole round once and let the GPU replay it."""
 
     def __post_init__(self) -> None:
+        for name, kind in get_type_hints(Settings).items():
+            if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
+                raise RequestError(f"--{name.replace('_', '-')} {getattr(self, name)}: give {' or '.join(get_args(kind))}")
         least = {"rounds": 1, "batch_size": 1, "keep": 1, "log_every": 1, "sample_every": 1, "accumulate": 1, "seed": 0}
         for name, bound in least.items():
             value = getattr(self, name)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from ganforge.engine.compiling import forward_replaced
 
 
 def synchronise(game: nn.Module) -> int:
@@ -16,10 +19,19 @@ def synchronise(game: nn.Module) -> int:
     In place and whatever the device (torch's own SyncBatchNorm needs a GPU and other modules). Means over ranks of equal batches are
     those of the whole batch; their gradients are averaged on the way back.
     """
-    layers = [module for module in game.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    layers = _layers(game)
     for layer in layers:
         layer.forward = partial(_forward, layer)  # type: ignore[method-assign]
     return len(layers)
+
+
+def apart(game: nn.Module) -> AbstractContextManager[None]:
+    """Within the block every rank is for itself: what only one of them draws must not wait for the others."""
+    return forward_replaced({layer: partial(type(layer).forward, layer) for layer in _layers(game)})
+
+
+def _layers(game: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    return [module for module in game.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
 
 
 def _forward(layer: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from ganforge.engine.recomputing import recompute_networks
 from ganforge.engine.rounds import play_round
 from ganforge.engine.seat import Seat, averaged
 from ganforge.engine.settings import Settings
-from ganforge.engine.synchronising import synchronise
+from ganforge.engine.synchronising import apart, synchronise
 from ganforge.errors import RequestError, TrainingError
 from ganforge.game import Game, Move, Phase
 
@@ -238,7 +238,7 @@ class Trainer:
         """Within the block the game is as its users get it (averaged weights, evaluation mode); afterwards nothing has changed."""
         training = [module for module in self.game.modules() if module.training]
         devices = [self.device] if self.device.type == "cuda" else []
-        with averaged(self.seats.values()), torch.random.fork_rng(devices), torch.no_grad(), eager(self.game):
+        with averaged(self.seats.values()), torch.random.fork_rng(devices), torch.no_grad(), eager(self.game), apart(self.game):
             self.game.eval()
             try:
                 yield

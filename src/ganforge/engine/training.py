@@ -87,6 +87,9 @@ def train(
         ranks.alike(built)
         if state is not None:
             trainer.load(state)
+            were = len(state["ranks"]) if "ranks" in state else 1
+            if were != ranks.world:
+                remarks.append(f"the run came here with {were} ranks and goes on with {ranks.world}: from here on it is another run")
         elif ranks.rank:
             torch.manual_seed(seeded(settings.seed, ranks.rank))
         with _report(folder, source, trainer, record) as report:
