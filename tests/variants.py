@@ -60,7 +60,7 @@ class Variant:
             "attribute": lambda: torch.randint(0, 2, (40, 3), generator=generator).float(),
             "text": lambda: torch.randn(40, 6, generator=generator),
             "mask": lambda: 255 * torch.randint(0, 2, (40, size, size), dtype=torch.uint8, generator=generator),
-            "low": lambda: pictures(size // 2),
+            "low": lambda: pictures(max(1, size // 2)),
         }
         fields: dict[str, Any] = {field.name: made.get(field.name, pictures)() for field in dataclass_fields(self.kind)}
         return from_fields(self.kind, **fields)

@@ -142,6 +142,17 @@ class Labelled(Images):
 
 
 @dataclass(frozen=True)
+class SemiLabelled(Images):
+    """Many pictures, and beside them as many from the few whose class is known: `labelled` [n, C, H, W], `label` [n] as of `Labelled`.
+
+    Both are drawn apart: `image` from all pictures, the labelled ones included, `labelled` over and over from the few.
+    """
+
+    labelled: Tensor
+    label: Tensor
+
+
+@dataclass(frozen=True)
 class Pairs(Batch):
     """Aligned pictures: `a` (the input) and `b` (what it becomes) are [n, C, H, W] in [-1, 1]."""
 
@@ -203,6 +214,19 @@ class Points(Batch):
 
 
 KINDS: dict[str, type[Batch]] = {
-    kind.__name__: kind for kind in (Images, Labelled, Pairs, Unpaired, LowHigh, Masked, Attributed, Captioned, TwoDomains, Points)
+    kind.__name__: kind
+    for kind in (
+        Images,
+        Labelled,
+        SemiLabelled,
+        Pairs,
+        Unpaired,
+        LowHigh,
+        Masked,
+        Attributed,
+        Captioned,
+        TwoDomains,
+        Points,
+    )
 }
 """All batch types by name."""

@@ -12,7 +12,7 @@ from ganforge.batches import Batch
 from ganforge.data.arrays import Given
 from ganforge.data.bundled import digits
 from ganforge.data.finding import find_shelf
-from ganforge.data.layouts import domains, lowhigh, pairs, unpaired
+from ganforge.data.layouts import domains, lowhigh, pairs, semi, unpaired
 from ganforge.data.layouts.places import Place
 from ganforge.data.layouts.request import Layout, Opened, Request
 from ganforge.data.layouts.single import SINGLE
@@ -49,6 +49,7 @@ LAYOUTS: tuple[Layout, ...] = (
     pairs.HALVES,
     lowhigh.FOLDERS,
     *SINGLE,
+    semi.SEMI,
     lowhigh.TWO,
     pairs.TWO,
     domains.DOMAINS,

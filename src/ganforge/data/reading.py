@@ -34,6 +34,8 @@ class Reading:
     """How many times smaller the low pictures of super-resolution are: 2, 3, 4 or 8."""
     mask: str = "centre"
     """The holes to fill: centre, block (one at random), free (strokes), or a folder of mask files (white: hole)."""
+    labels: int | None = None
+    """How many pictures keep their class where few do, as many of each class; None: all. Which ones depends on the data alone."""
     attributes: str | None = None
     """Which columns of an attribute table, with commas: Smiling,Male; None: all."""
     captions: str | None = None
@@ -58,6 +60,8 @@ class Reading:
         for name, least in {"jitter": 0, "text_dim": 1, "workers": 0}.items():
             if getattr(self, name) < least:
                 raise RequestError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least {least}")
+        if self.labels is not None and self.labels < 1:
+            raise RequestError(f"--labels {self.labels}: at least one picture must keep its class")
         if self.jitter > LARGEST:
             raise RequestError(f"--jitter {self.jitter}: must be at most {LARGEST}")
 
