@@ -21,7 +21,7 @@ COMMANDS = {
     "train": ("train", "train a game on a SOURCE into a run folder; stop and resume at will"),
     "sample": ("use", "new data from a trained run: a picture, or single files"),
     "interpolate": ("use", "the way between seeds: a strip or an animation"),
-    "evaluate": ("use", "how good the samples of a run are, as a table and a JSON file"),
+    "evaluate": ("evaluate", "how good the samples of a run are, as a table and a JSON file"),
 }
 """Each command with the module of `ganforge.commands` that holds it, and its line of help."""
 

@@ -1,24 +1,21 @@
-"""`ganforge sample`, `interpolate` and `evaluate`: what one does with a trained run."""
+"""`ganforge sample` and `interpolate`: new data from a trained run."""
 
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from ganforge import pictures
-from ganforge.batches import KINDS, ImageSpec, images_to_bytes
+from ganforge.batches import ImageSpec, images_to_bytes
 from ganforge.capabilities import judge, sampler
-from ganforge.data import Reading, Source, open_source
+from ganforge.commands.given import at_least_one, run_first, source_of
 from ganforge.errors import RequestError
-from ganforge.files import atomic_write, write_json
+from ganforge.files import atomic_write
 from ganforge.game import Game
-from ganforge.metrics import measure
 from ganforge.options import parse
 from ganforge.runs import RunFolder, RunRecord
 from ganforge.use.interpolate import latents_of_seeds, path_between
@@ -62,27 +59,11 @@ class InterpolateOptions:
     """Overwrite files that exist."""
 
 
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """Options of `evaluate`."""
-
-    data: str | None = None
-    """SOURCE to compare with; None: what the run was trained on."""
-    n: int = 2000
-    """How many samples."""
-    seed: int = 0
-    """The same seed gives the same samples."""
-    out: str | None = None
-    """The JSON file to write; None: evaluation.json in the run folder."""
-    device: str = "cpu"
-    """cpu, cuda, cuda:1, mps."""
-
-
 def sample_command(arguments: list[str], about: str) -> int:
     """Writes samples of a run."""
-    run, rest = _run_first(arguments, "sample")
+    run, rest = run_first(arguments, "sample")
     options = parse(SampleOptions, rest, "sample RUN", about)
-    _at_least_one("--n", options.n)
+    at_least_one("--n", options.n)
     out = Path(options.out or run.path / "samples.png")
     if options.each is None:
         _free(out, options.force or options.out is None, (".png",))
@@ -100,7 +81,7 @@ def sample_command(arguments: list[str], about: str) -> int:
 
 def interpolate_command(arguments: list[str], about: str) -> int:
     """Writes a strip or an animation between seeds."""
-    run, rest = _run_first(arguments, "interpolate")
+    run, rest = run_first(arguments, "interpolate")
     options = parse(InterpolateOptions, rest, "interpolate RUN", about)
     out = Path(options.out or run.path / "interpolation.png")
     _free(out, options.force or options.out is None, (".png", ".gif", ".webp"))
@@ -120,51 +101,11 @@ def interpolate_command(arguments: list[str], about: str) -> int:
     return 0
 
 
-def evaluate_command(arguments: list[str], about: str) -> int:
-    """Prints the measures of a run's samples against real data."""
-    run, rest = _run_first(arguments, "evaluate")
-    options = parse(EvaluateOptions, rest, "evaluate RUN", about)
-    _at_least_one("--n", options.n)
-    game = load(run.path, device=options.device)
-    source = _source_of(run, options.data)
-    torch.manual_seed(options.seed)
-    values = measure(draw(sampler(game), options.n).cpu(), source, seed=options.seed)
-    out = Path(options.out or run.path / "evaluation.json")
-    write_json(out, {"run": str(run.path), "data": source.name, "samples": options.n, "seed": options.seed, "measures": values})
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column(f"{options.n} samples against {source.name}")
-    table.add_column("", justify="right")
-    for name, value in values.items():
-        table.add_row(name, str(int(value)) if float(value).is_integer() and value > 1 else f"{value:.3f}")
-    Console(highlight=False, markup=False).print(table)
-    print(out)
-    return 0
-
-
-def _run_first(arguments: list[str], command: str) -> tuple[RunFolder, list[str]]:
-    if arguments and not arguments[0].startswith("-"):
-        return RunFolder(Path(arguments[0])), arguments[1:]
-    if "--help" in arguments or "-h" in arguments:
-        return RunFolder(Path("RUN")), arguments
-    raise RequestError(f"{command}: name the run folder first, e.g. ganforge {command} runs/dcgan-digits")
-
-
-def _source_of(run: RunFolder, data: str | None = None) -> Source:
-    """What the run was trained on, or other data in the same shape."""
-    record = RunRecord.read(run.record)
-    reading = Reading.stored(record.data)
-    if data is not None and isinstance(record.spec, ImageSpec):
-        reading = replace(reading, size=f"{record.spec.width}x{record.spec.height}", channels=record.spec.channels)
-    # Runs did not always say what they read; then their specification does.
-    kind = record.data.get("kind") or ("Labelled" if isinstance(record.spec, ImageSpec) and record.spec.classes else None)
-    return open_source(data or record.data["source"], kinds=(KINDS[kind],) if kind else (), reading=reading)
-
-
 def _portrait(out: Path, samples: Tensor, game: Game, run: RunFolder) -> None:
     """A picture of samples needs no data; a plot of points shows the real ones too."""
     spec = RunRecord.read(run.record).spec
     critic = judge(game)
-    source = None if isinstance(spec, ImageSpec) else _source_of(run)
+    source = None if isinstance(spec, ImageSpec) else source_of(run)
     pictures.portrait(out, samples, spec, source=source, judge=critic.judge if critic else None)
 
 
@@ -192,8 +133,3 @@ def _free(path: Path, force: bool, suffixes: tuple[str, ...]) -> None:
         raise RequestError(f"--out {path}: must end in {' or '.join(suffixes)}")
     if path.exists() and not force:
         raise RequestError(f"--out {path}: exists; --force overwrites it")
-
-
-def _at_least_one(option: str, value: int) -> None:
-    if value < 1:
-        raise RequestError(f"{option} {value}: must be at least 1")
