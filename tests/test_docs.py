@@ -17,10 +17,11 @@ from ganforge import zoo
 from ganforge.cli import COMMANDS
 from ganforge.commands.catalogue import ListOptions
 from ganforge.commands.data import DataOptions
+from ganforge.commands.evaluate import EvaluateOptions
 from ganforge.commands.game_options import parse_with_game, spec_for
 from ganforge.commands.info import InfoOptions
 from ganforge.commands.train import TrainOptions
-from ganforge.commands.use import EvaluateOptions, InterpolateOptions, SampleOptions
+from ganforge.commands.use import InterpolateOptions, SampleOptions
 from ganforge.data import BUNDLED
 from ganforge.errors import RequestError
 from ganforge.options import parse
