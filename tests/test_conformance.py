@@ -5,24 +5,27 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import torch
-from noise import with_noise_per_sample, with_plain_descent
+from noise import NoisePerSample, with_noise_per_sample, with_plain_descent
+from tasks import answers
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from variants import Variant, variants, wrap_play
 
 from ganforge import zoo
-from ganforge.batches import spec_from_json, spec_to_json
-from ganforge.capabilities import judge, sampler
+from ganforge.batches import ImageSpec, Masked, PointSpec, spec_from_json, spec_to_json
+from ganforge.capabilities import Inpaints, can
 from ganforge.commands.game_options import help_of, options_of
 from ganforge.commands.train import TrainOptions
 from ganforge.engine import Settings, Trainer, train
 from ganforge.engine.checkpoint import read_checkpoint, write_checkpoint
+from ganforge.engine.showing import show
 from ganforge.errors import TrainingError
 from ganforge.game import Move, hyper_parameters, registered_name
 from ganforge.options import names_of
@@ -117,7 +120,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(variant: V
 
 @every_variant
 def test_stopped_after_any_round_and_resumed_it_is_the_uninterrupted_run(variant: Variant, tmp_path: Path) -> None:
-    whole = variant.trainer()
+    whole, spec = variant.trainer(), variant.source().spec
     checkpoints = []
     for number in range(5):
         checkpoints.append(tmp_path / f"{number:06d}")
@@ -125,10 +128,11 @@ def test_stopped_after_any_round_and_resumed_it_is_the_uninterrupted_run(variant
         # What users see in between must not disturb the game.
         with whole.at_rest():
             torch.manual_seed(0)
-            sampler(whole.game).sample(sampler(whole.game).latent(4))
+            answers(whole.game, variant.batch(), spec)
         whole.play_round()
     with whole.at_rest():
-        expected = sampler(whole.game).sample(sampler(whole.game).latent(4))
+        expected = answers(whole.game, variant.batch(), spec)
+    assert expected, "a game that can do nothing for its users"
     for number, checkpoint in enumerate(checkpoints):
         resumed = variant.trainer(variant.build(seed=99))
         resumed.load(read_checkpoint(checkpoint, resumed.game))
@@ -136,7 +140,7 @@ def test_stopped_after_any_round_and_resumed_it_is_the_uninterrupted_run(variant
         assert_identical(weights(resumed.game), weights(whole.game))
         assert_identical(resumed.state(), whole.state())
         with resumed.at_rest():
-            assert_identical(sampler(resumed.game).sample(sampler(resumed.game).latent(4)), expected)
+            assert_identical(answers(resumed.game, variant.batch(), spec), expected)
 
 
 @every_variant
@@ -229,17 +233,54 @@ def test_a_round_never_waits_for_the_device(variant: Variant) -> None:
 
 
 @every_variant
-def test_samples_have_the_shape_of_the_data_and_depend_on_the_latent_alone(variant: Variant) -> None:
-    game, spec = variant.build().eval(), variant.source().spec
-    able = sampler(game)
+def test_answers_have_their_shapes_and_depend_on_their_own_sample_alone(variant: Variant) -> None:
+    game, spec, batch = variant.build().eval(), variant.source().spec, variant.batch(6)
+    few = replace(batch, **{name: tensor[:2] for name, tensor in batch.tensors().items()})
+    with torch.no_grad(), NoisePerSample() as noise:
+        said = answers(game, batch, spec)
+        noise.call = 0
+        again = answers(game, few, spec)
+    for task, answer in said.items():
+        # A discriminator that compares the samples of a batch judges them together.
+        if task != "judge" or not game.couples_samples:
+            assert torch.allclose(again[task], answer[:2], rtol=1e-4, atol=1e-5), f"{task} of a sample depends on the others"
+        assert answer.dtype == torch.float32
+        assert torch.isfinite(answer).all(), task
+        kind = task.split()[0]
+        if kind in ("sample", "steer", "edit", "inpaint", "upscale"):
+            assert answer.shape == (6, *spec.shape), task
+            assert isinstance(spec, PointSpec) or (answer.abs() <= 1).all() or kind == "upscale", f"{task}: pictures lie in [-1, 1]"
+        elif kind == "translate":
+            assert (len(answer), *answer.shape[2:]) == (6, *spec.shape[1:]), task
+        elif kind in ("classify", "cluster"):
+            torch.testing.assert_close(answer.sum(1), torch.ones(6))
+            assert (answer >= 0).all()
+            assert kind == "cluster" or (isinstance(spec, ImageSpec) and answer.shape[1] == len(spec.classes))
+        elif kind == "encode":
+            assert answer.ndim == 2
+            assert len(answer) == 6
+        else:
+            assert answer.shape == (6,), task
+
+
+@every_variant
+def test_what_is_shown_of_a_run_can_be_drawn(variant: Variant, tmp_path: Path) -> None:
+    trainer = variant.trainer()
+    with trainer.at_rest():
+        show(trainer.game, trainer.stream, tmp_path / "shown.png", 0, {})
+    able = any(can(trainer.game, task) for task in ("sample", "translate", "upscale", "inpaint", "edit"))
+    assert (tmp_path / "shown.png").exists() == able
+
+
+@every_variant
+def test_pictures_outside_a_hole_stay_as_they_are(variant: Variant) -> None:
+    game, batch = variant.build().eval(), variant.batch(6)
+    if not isinstance(game, Inpaints) or not isinstance(batch, Masked):
+        pytest.skip("fills no holes")
     with torch.no_grad():
-        latent = able.latent(6)
-        samples = able.sample(latent)
-        assert samples.shape == (6, *spec.shape)
-        torch.testing.assert_close(able.sample(latent[2:4]), samples[2:4], rtol=1e-4, atol=1e-5)
-        critic = judge(game)
-        if critic is not None:
-            assert critic.judge(samples).shape == (6,)
+        filled = game.inpaint(batch.image, batch.mask)
+    outside = (batch.mask == 0).expand_as(filled)
+    assert torch.equal(filled[outside], batch.image[outside])
 
 
 @every_game

@@ -65,6 +65,10 @@ class Variant:
         fields: dict[str, Any] = {field.name: made.get(field.name, pictures)() for field in dataclass_fields(self.kind)}
         return from_fields(self.kind, **fields)
 
+    def batch(self, size: int = 4) -> Batch:
+        """The first samples of the source."""
+        return Stream(self.source(), self.kind, seed=0, device=torch.device("cpu")).at(0, size)
+
     def build(self, seed: int = 0) -> Game:
         torch.manual_seed(seed)
         return self.cls(self.source().spec, **self.hyper)

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from ganforge.data import Source
 from ganforge.engine.checkpoint import prune, write_checkpoint
 from ganforge.engine.ledger import NotFiniteError
 from ganforge.engine.memory import peak_memory
@@ -34,10 +33,9 @@ class Interrupted(KeyboardInterrupt):
 class Session:
     """A trainer at work in a run folder: what is written when, and how it stops."""
 
-    def __init__(self, trainer: Trainer, folder: RunFolder, source: Source, report: Report) -> None:
+    def __init__(self, trainer: Trainer, folder: RunFolder, report: Report) -> None:
         self.trainer = trainer
         self.folder = folder
-        self.source = source
         self.report = report
         self.ranks = trainer.ranks
         self._leads = self.ranks.rank == 0
@@ -182,7 +180,9 @@ class Session:
     def _show(self) -> None:
         if self._leads:
             with self.trainer.at_rest(), self._going_on("the samples"):
-                show(self.trainer.game, self.source, self.folder.sample(self.trainer.round), self.trainer.settings.seed, self._latest)
+                show(
+                    self.trainer.game, self.trainer.stream, self.folder.sample(self.trainer.round), self.trainer.settings.seed, self._latest
+                )
 
     @contextmanager
     def _stopping(self) -> Iterator[None]:

@@ -96,7 +96,7 @@ def train(
             for remark in remarks:
                 report.say(remark)
             trainer.listen(report.say)
-            Session(trainer, folder, source, report).run()
+            Session(trainer, folder, report).run()
         if ranks.rank == 0:
             load_weights(built, folder.weights)
         ranks.alike(built)

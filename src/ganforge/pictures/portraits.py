@@ -36,19 +36,21 @@ def portrait(
     source: Source | None = None,
     judge: Callable[[Tensor], Tensor] | None = None,
     caption: str = "",
+    columns: int | None = None,
 ) -> None:
     """Draws `samples`, [n, *spec.shape], to `path` in the way that suits `spec`, with the caption in a corner.
 
     Pictures make a contact sheet. Points on the line make a density beside the real one of `source`, curves are painted between the
     bounds of the real ones, points in the plane lie over faint real ones; of more dimensions the first two are drawn. `judge`, [n, d]
-    to [n], adds its verdict at every place of the line or the plane. RequestError where the samples have another shape than `spec`.
+    to [n], adds its verdict at every place of the line or the plane; `columns` are those of a contact sheet. RequestError where the samples
+    have another shape than `spec`.
     """
     if samples.shape[1:] != spec.shape or len(samples) == 0:
         raise RequestError(
             f"{path}: samples of shape {list(samples.shape)}; {spec} are [n, {', '.join(map(str, spec.shape))}], n at least 1"
         )
     if isinstance(spec, ImageSpec):
-        sheet = captioned(grid(images_to_bytes(samples).cpu().numpy()), caption)
+        sheet = captioned(grid(images_to_bytes(samples).cpu().numpy(), columns), caption)
         with atomic_write(path) as temporary:
             sheet.save(temporary)
         return
