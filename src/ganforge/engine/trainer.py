@@ -216,7 +216,9 @@ class Trainer:
         self._set_random(own["random"])
 
     def _buffers(self) -> dict[str, Tensor]:
-        return {name: buffer.cpu() for name, buffer in self.game.named_buffers()}
+        # What is fixed and comes from a file is not in the state.
+        kept = self.game.state_dict().keys()
+        return {name: buffer.cpu() for name, buffer in self.game.named_buffers() if name in kept}
 
     def _random(self) -> dict[str, Tensor]:
         states = {"cpu": torch.get_rng_state()}
