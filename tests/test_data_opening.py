@@ -187,6 +187,15 @@ def test_the_command_refuses_points_where_pictures_are_asked_for() -> None:
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no data beside the project")
+def test_a_usual_size_is_for_pictures_that_have_none_of_their_own_when_none_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    Image.new("RGB", (50, 40)).save(tmp_path / "folder" / "a.png")
+    np.savez(tmp_path / "own.npz", images=np.zeros((2, 10, 12), dtype=np.uint8))
+    assert open_source(str(tmp_path / "folder"), usual_size=24).spec == ImageSpec(24, 24, 3)
+    assert open_source(str(tmp_path / "folder"), usual_size=24, size="8x6").spec == ImageSpec(6, 8, 3)
+    assert open_source(str(tmp_path / "own.npz"), usual_size=24).spec == ImageSpec(10, 12, 1)
+
+
 @pytest.mark.parametrize(
     ("name", "count", "spec", "layout"),
     [

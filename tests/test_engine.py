@@ -7,15 +7,16 @@ import signal
 from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from ganforge import schedules
-from ganforge.batches import Images, Points, PointSpec
-from ganforge.data import Finite, Stream, from_arrays
+from ganforge.batches import Images, ImageSpec, Points, PointSpec
+from ganforge.data import Finite, Reading, Stream, from_arrays
 from ganforge.engine import Interrupted, Settings, Trainer, leads, train
 from ganforge.engine.ledger import Ledger, NotFiniteError
 from ganforge.engine.ranks import own_device
@@ -191,6 +192,21 @@ def test_a_phase_may_have_its_own_picture_size() -> None:
     engine.play_round()
     engine.play_round()
     assert game.shapes == [(2, 1, 4, 4), (2, 1, 8, 8)]
+
+
+def test_a_game_says_how_its_pictures_are_read_where_nobody_else_does(tmp_path: Path) -> None:
+    class Mirrored(Growing):
+        reading: ClassVar[dict[str, Any]] = {"size": 16, "flip": True}
+
+    (tmp_path / "data").mkdir()
+    for number in range(2):
+        Image.new("RGB", (20, 20), (number, 0, 0)).save(tmp_path / "data" / f"{number}.png")
+    settings = Settings(rounds=1, batch_size=2)
+    train(Mirrored, str(tmp_path / "data"), settings, out=tmp_path / "usual")
+    train(Mirrored, str(tmp_path / "data"), settings, out=tmp_path / "asked", reading=Reading(size="8"))
+    usual, asked = (RunRecord.read(RunFolder(tmp_path / name).record) for name in ("usual", "asked"))
+    assert (usual.spec, usual.data["flip"]) == (ImageSpec(16, 16, 3), True)
+    assert (asked.spec, asked.data["flip"]) == (ImageSpec(8, 8, 3), False)
 
 
 def test_averaged_weights_follow_the_formula_and_leave_the_live_ones_alone() -> None:

@@ -113,6 +113,8 @@ class Game(nn.Module):
     """The paper's batch size, where `--batch-size` says nothing."""
     source: ClassVar[str] = "digits"
     """The data that show the game best, where `--data` says nothing."""
+    reading: ClassVar[dict[str, Any]] = {}
+    """How the paper's pictures are read, as options of train: flip, jitter, fit, ...; `size` holds for data without a size of their own."""
     presets: ClassVar[dict[str, Preset]] = {}
     """Other settings, by name. `tiny` makes widths and lengths small enough to test in a blink; the games of the zoo must have it."""
     couples_samples: bool = False

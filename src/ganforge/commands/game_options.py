@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import field, make_dataclass
+from dataclasses import field, fields, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -40,12 +40,12 @@ def parse_with_game(
 ) -> tuple[C, dict[str, Any]]:
     """The common options and the game's hyper-parameters, from the preset, the stored run, the config file and the command line.
 
-    Later ones win, in that order. RequestError for whatever does not fit.
+    Later ones win, in that order; the game's own way of reading comes before them all. RequestError for whatever does not fit.
     """
     own = options_of(game)
     both = make_dataclass("Options", [("common", common, field(default_factory=common)), ("game", own, field(default_factory=own))])
     _refuse_clashes(game, names_of(common), names_of(own))
-    before: list[str] = []
+    before = as_arguments({name: value for name, value in game.reading.items() if name != "size" and name in names_of(both)})
     preset = value_after(arguments, "--preset")
     if preset is not None and preset != "None":
         # A preset also speaks of options that this command may not have, such as the batch size.
@@ -60,12 +60,22 @@ def parse_with_game(
 
 
 def spec_for(game: type[Game], data: str | None, reading: Reading) -> Spec:
-    """The data specification to build a game for: that of `data`, or pictures as `reading` says (64x64 RGB), or the game's own points."""
+    """The data specification to build a game for: that of `data`, or pictures as the game likes them, or the game's own points."""
+    usual = game.reading.get("size", 64)
     if data is not None:
-        return open_source(data, kinds=reads(game), reading=reading).spec
-    if any(kind is not Points for kind in reads(game)):
-        return ImageSpec(*(reading.shape() or (64, 64)), reading.channels or 3)
-    return open_source(game.source).spec
+        return open_source(data, kinds=reads(game), reading=reading, usual_size=usual).spec
+    kinds = [kind for kind in reads(game) if kind is not Points]
+    if not kinds:
+        return open_source(game.source).spec
+    known: dict[str, Any] = {
+        "label": {"classes": tuple(str(number) for number in range(10))},
+        "attribute": {"attributes": tuple(f"attribute {number}" for number in range(5))},
+        "text": {"text": reading.text_dim},
+        "low": {"factor": reading.factor},
+    }
+    of_kind = {key: value for each in fields(kinds[0]) if each.name in known for key, value in known[each.name].items()}
+    height, width = reading.shape() or (usual, usual)
+    return ImageSpec(height, width, reading.channels or 3, **of_kind)
 
 
 def _preset(game: type[Game], name: str) -> Preset:

@@ -1,14 +1,33 @@
-"""What the commands that use a run have in common: the run that is named first, and its data."""
+"""What the commands that use a run have in common: the run that is named first, its pictures or data, and where results go."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ganforge.batches import KINDS, ImageSpec
 from ganforge.data import Reading, Source, Split, open_source
 from ganforge.errors import RequestError
 from ganforge.runs import RunFolder, RunRecord
+
+
+def about_pictures(about: str, examples: str, also: str = "") -> str:
+    """What the help of a command that takes pictures says above its options."""
+    where = "IN is a picture, a folder of pictures (and those below it), or a pattern in quotes, 'photos/*.jpg'."
+    lines = "\n".join(f"  ganforge {line}" for line in examples.splitlines())
+    return "\n\n".join(filter(None, (about, where, also, lines)))
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Where a command computes, and what it does with files that are there."""
+
+    device: str = "cpu"
+    """cpu, cuda, cuda:1, mps."""
+    resume: bool = False
+    """Make only the files that are not there yet."""
+    force: bool = False
+    """Overwrite files that exist."""
 
 
 def run_first(arguments: list[str], command: str) -> tuple[RunFolder, list[str]]:
@@ -20,11 +39,29 @@ def run_first(arguments: list[str], command: str) -> tuple[RunFolder, list[str]]
     raise RequestError(f"{command}: name the run folder first, e.g. ganforge {command} runs/dcgan-digits")
 
 
+def run_and_pictures(arguments: list[str], command: str) -> tuple[RunFolder, str, list[str]]:
+    """The run folder, the file, folder or pattern of pictures after it, and the other arguments; RequestError where one is missing."""
+    run, rest = run_first(arguments, command)
+    if rest and not rest[0].startswith("-"):
+        return run, rest[0], rest[1:]
+    if "--help" in rest or "-h" in rest:
+        return run, "IN", rest
+    raise RequestError(f"{command}: name the pictures after the run, e.g. ganforge {command} {run.path} photos --out results")
+
+
+def image_spec(run: RunFolder) -> ImageSpec:
+    """The pictures that the run's game was made for; RequestError where it reads points."""
+    spec = RunRecord.read(run.record).spec
+    if not isinstance(spec, ImageSpec):
+        raise RequestError(f"{run.path}: the run is of {spec}, not of pictures")
+    return spec
+
+
 def source_of(run: RunFolder, data: str | None = None, split: Split = "train") -> Source:
     """What the run was trained on, or other data in the same shape."""
     record = RunRecord.read(run.record)
     reading = Reading.stored(record.data)
-    if data is not None and isinstance(record.spec, ImageSpec):
+    if isinstance(record.spec, ImageSpec):
         reading = replace(reading, size=f"{record.spec.width}x{record.spec.height}", channels=record.spec.channels)
     # Runs did not always say what they read; then their specification does.
     kind = record.data.get("kind") or ("Labelled" if isinstance(record.spec, ImageSpec) and record.spec.classes else None)

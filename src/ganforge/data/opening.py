@@ -59,14 +59,21 @@ LAYOUTS: tuple[Layout, ...] = (
 
 
 def open_source(
-    text: str, *, kinds: tuple[type[Batch], ...] = (), split: Split = "train", reading: Reading | None = None, **options: Any
+    text: str,
+    *,
+    kinds: tuple[type[Batch], ...] = (),
+    split: Split = "train",
+    reading: Reading | None = None,
+    usual_size: int | None = None,
+    **options: Any,
 ) -> Source:
     """The source that `text` names: one of `BUNDLED`, a folder, a file or shards of pictures, `hub:NAME`, or two of them, "A,B".
 
     `kinds` are the batch types that a game reads, the best liked first: the SOURCE is opened as the first of them that it can serve; with
     none, as the richest that it shows itself. `split` chooses the pictures to train on or those to test on, where there is such a part.
-    `reading` says how pictures are decoded and served; `options` replace its fields (size=64). Points have no use for them; whether the
-    caller can read points is the caller's matter. RequestError says what was wrong and what would be right.
+    `reading` says how pictures are decoded and served; `options` replace its fields (size=64). `usual_size` is the size of pictures
+    where neither they (arrays have one) nor the reading say one. Points have no use for all that; whether the caller can read points is
+    the caller's matter. RequestError says what was wrong and what would be right.
     """
     read_as = _with(reading or Reading(), options)
     found = _places(text, read_as)
@@ -75,6 +82,8 @@ def open_source(
             raise RequestError(f"data {text!r}: points have no part to test on")
         found.name = text
         return found
+    if usual_size is not None and read_as.size is None and not any(place.album(split).default_shape for place in found):
+        read_as = replace(read_as, size=str(usual_size))
     request = Request(text, found, split, read_as, kinds)
     layout = _layout(request)
     source = layout.open(request)

@@ -47,19 +47,23 @@ def train(
 ) -> G:
     """Trains a game and returns it as its users get it: averaged weights, evaluation mode.
 
-    `data` is a SOURCE of the command line, read as `reading` says, or an opened source; `hyper` are keyword arguments of the game. With
-    `resume` the run in `out` goes on at its last checkpoint; without it a folder that holds a run is refused, unless `overwrite`. `note`
-    is a line for the user, printed when all has been accepted. Under a launcher such as torchrun every process calls it alike.
+    `data` is a SOURCE of the command line, read as `reading` says (None: as the game likes it), or an opened source; `hyper` are keyword
+    arguments of the game. With `resume` the run in `out` goes on at its last checkpoint; without it a folder that holds a run is refused,
+    unless `overwrite`. `note` is a line for the user, printed when all has been accepted. Under a launcher such as torchrun every process
+    calls it alike.
     Raises RequestError for what cannot be done, TrainingError where the game fails, Interrupted after Ctrl-C.
     """
-    settings, reading, folder = settings or Settings(), reading or Reading(), RunFolder(Path(out))
+    settings, folder = settings or Settings(), RunFolder(Path(out))
+    usual = dict(game.reading)
+    size = usual.pop("size", None)
+    reading = reading or Reading(**usual)
     resolved = _with_defaults(game, dict(hyper or {}))
     if resume and overwrite:
         raise RequestError("--resume goes on, --overwrite begins anew; give one of them")
     device = own_device(choose_device(settings.device))
     with joined(device) as ranks, ExitStack() as held:
         with ranks.opening():
-            source = open_source(data, kinds=reads(game), reading=reading) if isinstance(data, str) else data
+            source = open_source(data, kinds=reads(game), reading=reading, usual_size=size) if isinstance(data, str) else data
             kind = choose_kind(game, source)
             record = RunRecord(
                 game=game_name(game),
