@@ -82,7 +82,10 @@ def a_round(augmenter: Augmenter, game: Plain, number: int, n: int = 8, average:
 judging = [
     variant
     for variant in variants()
-    if issubclass(variant.kind, Images) and can(variant.build(), "judge") and isinstance(variant.source().spec, ImageSpec)
+    if issubclass(variant.kind, Images)
+    and can(variant.build(), "judge")
+    and can(variant.build(), "sample")
+    and isinstance(variant.source().spec, ImageSpec)
 ]
 
 

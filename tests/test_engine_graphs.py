@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import torch
 from tape import Tape
+from tasks import answers
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 from variants import Variant, variants, wrap_play
 
 from ganforge import schedules
 from ganforge.batches import Points
-from ganforge.capabilities import sampler
 from ganforge.data import Stream, from_arrays
 from ganforge.engine import Settings, Trainer
 from ganforge.engine.checkpoint import read_checkpoint, write_checkpoint
@@ -74,8 +74,7 @@ def play_until_replayed(trainer: Trainer, tape: Tape, replays: int) -> list[dict
         trainer.play_round()
         told.append(trainer.ledger.read())
         with trainer.at_rest():
-            able = sampler(trainer.game)
-            able.sample(able.latent(2))
+            answers(trainer.game, trainer.stream.at(0, 2), trainer.stream.source.spec)
         assert len(told) < 40
     return told
 

@@ -37,6 +37,23 @@ class saturating(nonsaturating):
         return -F.softplus(fake.float()).mean()
 
 
+class leastsquares:
+    """Least Squares GAN. Mao et al., ICCV 2017, arXiv:1611.04076, with the labels 1 (real, and what the generator wants) and 0 (fake).
+
+    CycleGAN, BicycleGAN and others play it with a generator's loss twice as large.
+    """
+
+    @staticmethod
+    def discriminator(real: Tensor, fake: Tensor) -> Tensor:
+        r"""$\frac12 E[(D(x) - 1)^2] + \frac12 E[D(G(z))^2]$; 1/4 where D says 1/2 to everything, which is then its best."""
+        return ((real.float() - 1).square().mean() + fake.float().square().mean()) / 2
+
+    @staticmethod
+    def generator(fake: Tensor) -> Tensor:
+        r"""$\frac12 E[(D(G(z)) - 1)^2]$."""
+        return (fake.float() - 1).square().mean() / 2
+
+
 class wasserstein:
     """Wasserstein GAN. Arjovsky, Chintala, Bottou, ICML 2017, arXiv:1701.07875. Scores in, a scalar out.
 
