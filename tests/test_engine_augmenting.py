@@ -15,7 +15,7 @@ from variants import Variant, variants
 
 from ganforge.augmentations import diff_augment
 from ganforge.batches import Images, ImageSpec, PointSpec
-from ganforge.capabilities import can, judge, sampler
+from ganforge.capabilities import judge, sampler
 from ganforge.engine.augmenting import Augmenter
 from ganforge.errors import RequestError, TrainingError
 from ganforge.game import Game, Move, Player
