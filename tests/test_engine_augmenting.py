@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from variants import Variant, variants
 
+from ganforge import zoo
 from ganforge.augmentations import diff_augment
 from ganforge.batches import Images, ImageSpec, PointSpec
 from ganforge.capabilities import judge, sampler
@@ -80,12 +81,7 @@ def a_round(augmenter: Augmenter, game: Plain, number: int, n: int = 8, average:
 
 
 judging = [
-    variant
-    for variant in variants()
-    if issubclass(variant.kind, Images)
-    and can(variant.build(), "judge")
-    and can(variant.build(), "sample")
-    and isinstance(variant.source().spec, ImageSpec)
+    variant for variant in variants() if issubclass(variant.kind, Images) and {"judge", "sample"} <= zoo.catalogue()[variant.name].methods
 ]
 
 
