@@ -56,7 +56,11 @@ def find(name: str) -> type[Game]:
 
 
 def _entries(file: Path) -> Iterator[Entry]:
-    for node in ast.parse(file.read_text(encoding="utf-8"), filename=str(file)).body:
+    try:
+        body = ast.parse(file.read_text(encoding="utf-8"), filename=str(file)).body
+    except SyntaxError as error:
+        raise RequestError(f"{file}, line {error.lineno}: not Python ({error.msg}); mend it, or take it out of the zoo") from None
+    for node in body:
         for decorator in node.decorator_list if isinstance(node, ast.ClassDef) else ():
             if isinstance(node, ast.ClassDef) and isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "register":
                 yield _entry(f"ganforge.zoo.{file.stem}", node, ast.literal_eval(decorator.args[0]))
