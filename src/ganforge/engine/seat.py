@@ -55,9 +55,14 @@ class Seat:
         groups = self.optimiser.param_groups
         self.version += 1
         self._now = [group["lr"] for group in groups]
-        # Only where they change, and where the optimiser would not wait for the device to read a tensor.
-        changing = self.capturable and self.player.schedule is not None
-        self.rates_on_device = changing and all(group.get("capturable") or group.get("fused") for group in groups)
+        self.rates_on_device = False
+        if self.capturable and self.player.schedule is not None:
+            self._put_rates_on_device()
+
+    def _put_rates_on_device(self) -> None:
+        """Where the optimiser would not wait for the device to read a tensor."""
+        groups = self.optimiser.param_groups
+        self.rates_on_device = all(group.get("capturable") or group.get("fused") for group in groups)
         if self.rates_on_device:
             for group in groups:
                 group["lr"] = torch.tensor(float(group["lr"]), device=self.parameters[0].device)
@@ -67,6 +72,8 @@ class Seat:
         if self.player.schedule is None:
             return
         factor = self.player.schedule(round)
+        if isinstance(factor, Tensor) and not self.rates_on_device:
+            self._put_rates_on_device()
         self._now = [rate * (factor if self.rates_on_device else float(factor)) for rate in self._rates]
         for group, rate in zip(self.optimiser.param_groups, self._now, strict=True):
             if self.rates_on_device:
