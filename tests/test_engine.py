@@ -209,6 +209,16 @@ def test_a_game_says_how_its_pictures_are_read_where_nobody_else_does(tmp_path: 
     assert (asked.spec, asked.data["flip"]) == (ImageSpec(8, 8, 3), False)
 
 
+def test_what_a_setting_leaves_out_is_said_when_the_run_begins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Honest(Growing):
+        def notes(self) -> list[str]:
+            return ["without perceptual features"]
+
+    source = from_arrays(torch.randint(0, 256, (8, 8, 8, 1), dtype=torch.uint8).numpy())
+    train(Honest, source, Settings(rounds=1, batch_size=2), out=tmp_path / "run")
+    assert "without perceptual features" in "".join(capsys.readouterr())
+
+
 def test_averaged_weights_follow_the_formula_and_leave_the_live_ones_alone() -> None:
     game = TwoNumbers(PointSpec(1), ema=0.9)
     engine = trainer(game)

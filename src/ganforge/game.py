@@ -136,6 +136,10 @@ class Game(nn.Module):
         """What is played, in order; one endless phase unless the paper pre-trains, grows or stacks."""
         return [Phase("play", self.play)]
 
+    def notes(self) -> list[str]:
+        """Lines for the user, said when a run begins: what of the paper this setting leaves out, and how to have it."""
+        return []
+
     def variant(self) -> Hashable:
         """Rounds with equal variants make the same moves by the same operations: what play() asks of `round`, as `self.round % 16 == 0`."""
         return None

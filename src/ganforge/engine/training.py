@@ -78,7 +78,7 @@ def train(
             torch.manual_seed(settings.seed)
             built = build(game, source.spec, resolved)
             trainer = Trainer(built, Stream(source, kind, seed=settings.seed, device=device), settings, device, ranks)
-        state, remarks = None, [note] if note else []
+        state, remarks = None, [*([note] if note else []), *built.notes()]
         with ranks.opening():
             if ranks.rank == 0:
                 _check_folder(folder, record, resume, overwrite)
