@@ -33,9 +33,9 @@ KNOWS: dict[str, set[str]] = {
     "nets": {"batches", "errors"},
     "zoo": {"batches", "errors", "game", "nets", "objectives", "penalties", "schedules"},
     "pictures": {"batches", "data", "errors", "files"},
-    "metrics": {"batches", "data", "errors"},
+    "metrics": {"batches", "capabilities", "data", "errors", "files"},
     "runs": {"batches", "errors", "files", "game", "ganforge", "zoo"},
-    "use": {"batches", "capabilities", "devices", "errors", "files", "game", "runs", "weights"},
+    "use": {"batches", "capabilities", "data", "devices", "errors", "files", "game", "runs", "weights"},
     "engine": {
         "augmentations", "batches", "capabilities", "data", "devices", "errors", "files", "game", "pictures", "runs", "use", "weights",
     },

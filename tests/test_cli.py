@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from safetensors.numpy import load_file
 
-from ganforge.cli import main
+from ganforge.cli import COMMANDS, main
 
 TINY = "--preset tiny --size 8 --channels 1 --batch-size 8"
 
@@ -110,6 +110,29 @@ def test_evaluate_measures_and_writes_json(trained: Path) -> None:
     assert {"precision", "recall", "density", "coverage", "classes covered"} <= measures.keys()
     for name in measures:
         assert name in out
+
+
+def test_every_command_has_its_help_and_says_where_its_words_go(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in COMMANDS:
+        with pytest.raises(SystemExit) as end:
+            main([command, "--help"])
+        assert end.value.code == 0
+        out = capsys.readouterr().out
+        assert out.startswith(f"usage: ganforge {command}")
+        assert COMMANDS[command][1].split(":")[0] in " ".join(out.split())
+
+
+def test_a_run_is_asked_for_what_it_can_do(trained: Path) -> None:
+    pictures(trained / "in", 2)
+    for line, task in (
+        ("translate run in --out made", "translate"),
+        ("upscale run in --out made", "upscale"),
+        ("classify run in", "classify"),
+        ("sample run --class 3 --out made.png", "latent_of_class"),
+    ):
+        out, err = ganforge(line, trained, code=2)
+        assert (out, err) == ("", f"ganforge: DCGAN cannot {task}; `ganforge list --can {task}` names the games that can\n")
+    assert not list(trained.glob("made*"))
 
 
 def test_list_info_and_data_speak_json(tmp_path: Path) -> None:

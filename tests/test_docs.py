@@ -1,4 +1,4 @@
-"""The pages and the code cannot part: lines shown are the files' lines, commands shown are parsed, numbers of parameters are counted."""
+"""The pages and the code cannot part: lines and formulas shown are the files', commands are parsed, parameters counted, links followed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from typing import Any
 
 import pytest
 import torch
+from refresh_pages import refreshed
 
 from ganforge import zoo
 from ganforge.cli import COMMANDS
+from ganforge.commands.apply import InpaintOptions, TranslateOptions, UpscaleOptions
 from ganforge.commands.catalogue import ListOptions
 from ganforge.commands.data import DataOptions
+from ganforge.commands.edit import EditOptions
 from ganforge.commands.evaluate import EvaluateOptions
 from ganforge.commands.game_options import parse_with_game, spec_for
 from ganforge.commands.info import InfoOptions
+from ganforge.commands.tell import ClassifyOptions, ClusterOptions, EncodeOptions
 from ganforge.commands.train import TrainOptions
 from ganforge.commands.use import InterpolateOptions, SampleOptions
 from ganforge.data import BUNDLED
@@ -29,13 +33,20 @@ from ganforge.options import parse
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 WITH_GAME: dict[str, type[Any]] = {"train": TrainOptions, "info": InfoOptions}
-# Of a SOURCE or a RUN, which come first, only the words after them are options.
-OTHERS: dict[str, tuple[type[Any], int]] = {
-    "list": (ListOptions, 0),
-    "data": (DataOptions, 1),
-    "sample": (SampleOptions, 1),
-    "interpolate": (InterpolateOptions, 1),
-    "evaluate": (EvaluateOptions, 1),
+# Of a SOURCE, a RUN and pictures, which come first, so many; the words after them are options.
+OTHERS: dict[str, tuple[type[Any], tuple[int, ...]]] = {
+    "list": (ListOptions, (0,)),
+    "data": (DataOptions, (1,)),
+    "sample": (SampleOptions, (1,)),
+    "interpolate": (InterpolateOptions, (1,)),
+    "translate": (TranslateOptions, (2,)),
+    "upscale": (UpscaleOptions, (2,)),
+    "inpaint": (InpaintOptions, (2,)),
+    "edit": (EditOptions, (1, 2)),
+    "encode": (EncodeOptions, (2,)),
+    "classify": (ClassifyOptions, (2,)),
+    "cluster": (ClusterOptions, (2,)),
+    "evaluate": (EvaluateOptions, (1,)),
 }
 
 
@@ -77,9 +88,10 @@ def check(words: list[str]) -> None:
     if command in WITH_GAME:
         parse_with_game(WITH_GAME[command], zoo.find(rest[0]), rest[1:], command, "")
     else:
-        options, named = OTHERS[command]
-        if len(rest) < named or any(word.startswith("-") for word in rest[:named]):
-            raise RequestError(f"{command}: names no run or source")
+        options, counts = OTHERS[command]
+        named = sum(1 for _ in itertools.takewhile(lambda word: not word.startswith("-"), rest))
+        if named not in counts:
+            raise RequestError(f"{command}: names {named} runs, sources or pictures")
         parse(options, rest[named:], command)
         sources += rest[:1] if command == "data" else []
     for source in sources:
@@ -98,9 +110,26 @@ def players(words: list[str]) -> dict[str, int]:
     return {name: sum(p.numel() for p in player.parameters()) for name, player in built.players().items()}
 
 
+def without_code(text: str) -> str:
+    return re.sub(r"^```.*?^```$|`[^`\n]*`", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def formulas(text: str) -> list[str]:
+    """What stands between dollars, one or two, outside code; without spaces, so that lines may be broken anywhere."""
+    found = re.findall(r"\$\$(.+?)\$\$|\$([^$]+)\$", without_code(text), re.DOTALL)
+    return ["".join((display or inline).split()) for display, inline in found]
+
+
 def prose(text: str) -> str:
     """The text without code and formulas."""
-    return re.sub(r"^```.*?^```$|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$", "", text, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"\$\$.*?\$\$|\$[^$\n]*\$", "", without_code(text), flags=re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub calls the headings of a page, and the site too."""
+    text = re.sub(r"^```.*?^```$", "", read(page), flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -143,8 +172,26 @@ def test_a_games_page_lists_its_presets(name: str) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"(?<=\]\()[^)\s]+|(?<=src=\")[^\"]+", prose(read(page))):
-        if "://" not in target and not target.startswith("#"):
-            assert (page.parent / target.partition("#")[0]).exists(), f"{name_of(page)} links to {target}"
+        if "://" not in target:
+            name, _, anchor = target.partition("#")
+            file = page.parent / name if name else page
+            assert file.exists(), f"{name_of(page)} links to {target}"
+            assert not anchor or anchor in anchors(file), (
+                f"{name_of(page)} links to {target}: the headings there are {sorted(anchors(file))}"
+            )
+
+
+@pytest.mark.parametrize("name", zoo.catalogue())
+def test_a_games_page_has_the_formulas_of_its_docstring(name: str) -> None:
+    page = formulas(read(ROOT / "docs" / "games" / f"{name}.md"))
+    for formula in formulas(zoo.find(name).__doc__ or ""):
+        if re.search(r"[\\=]", formula):
+            assert any(formula in shown for shown in page), f"docs/games/{name}.md does not have the docstring's ${formula}$"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_the_blocks_of_a_page_are_as_refreshing_leaves_them(page: Path) -> None:
+    assert refreshed(read(page)) == read(page), "run: python tools/refresh_pages.py"
 
 
 def test_the_guide_lists_the_conformance_suite() -> None:
@@ -185,6 +232,9 @@ def test_a_marked_block_is_found() -> None:
         "data digits --width 3",
         "sample --n 4",
         "sample runs/a --m 4",
+        "translate runs/a --out b.png",
+        "translate runs/a b.png c.png --out d",
+        "edit runs/a b.png --set smile=1 --wya b2a",
         "evaluate runs/a --data nowhere",
     ],
 )
@@ -197,3 +247,37 @@ def test_a_command_that_is_wrong_is_seen(line: str) -> None:
 def test_commands_are_read_from_console_blocks_without_their_comments_and_continuations() -> None:
     page = "```console\n$ ganforge train gan \\\n    --lr 0.1  # slow\nsaid\n$ ls\n```\n```\n$ ganforge nothing\n```\n"
     assert commands(page) == [["train", "gan", "--lr", "0.1"]]
+
+
+def test_formulas_are_found_outside_code_whatever_their_line_breaks() -> None:
+    assert formulas("$a = \\frac12$, `$b = 1$`, $$c\n= 2$$ and $d$\n\n```python\ne = '$f$'\n```\n") == ["a=\\frac12", "c=2", "d"]
+
+
+def test_headings_have_githubs_anchors(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# A bell curve\n\n## Data, & `more`: 2_3\n\n```bash\n# no heading\n```\n", encoding="utf-8")
+    assert anchors(page) == {"a-bell-curve", "data--more-2_3"}
+
+
+FILE = "class A:\n    def play(self):\n        # one\n        yield 1\n\n    def more(self):\n        return 2\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("def play(self):\n    yield 0\n", "def play(self):\n    # one\n    yield 1\n"),
+        ("yield 0\n", "yield 1\n"),
+        ("# two\nyield 0\n", "# one\nyield 1\n"),
+        ("return 2\n", "return 2\n"),
+    ],
+)
+def test_a_block_is_refreshed_from_its_file(tmp_path: Path, old: str, new: str) -> None:
+    (tmp_path / "a.py").write_text(FILE, encoding="utf-8")
+    page = "before\n\n<!-- from a.py -->\n```python\n{}```\n\n```python\nother = 0\n```\n"
+    assert refreshed(page.format(old), tmp_path) == page.format(new)
+
+
+def test_a_block_that_its_file_does_not_have_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(FILE, encoding="utf-8")
+    with pytest.raises(LookupError, match=r"a\.py has nothing like the block that begins with 'def gone"):
+        refreshed("<!-- from a.py -->\n```python\ndef gone(self):\n    yield 1\n```\n", tmp_path)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
+    from ganforge import use
     from ganforge.batches import Images, ImageSpec, Labelled, Points, PointSpec
     from ganforge.data import from_arrays, open_source
     from ganforge.engine import Settings, train
@@ -41,10 +42,13 @@ __all__ = [
     "open_source",
     "register",
     "train",
+    "use",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "use":
+        return import_module("ganforge.use")
     if name in _home_of:
         return getattr(import_module(_home_of[name]), name)
     raise AttributeError(f"module 'ganforge' has no attribute {name!r}")

@@ -157,6 +157,8 @@ CAPABILITIES: dict[str, type] = {
 }
 """The user tasks by the name of the method that does them."""
 
+_SAID = {"latent_of_class": "sample a class", "latent_of_text": "sample from a text", "steer": "edit samples", "edit": "edit pictures"}
+
 
 def can(game: object, task: str) -> bool:
     """Whether the game does this user task, one of `CAPABILITIES`."""
@@ -167,7 +169,8 @@ def able(game: object, protocol: type[P]) -> P:
     """The game as one that does the task of `protocol`; RequestError, with the way to the games that can, where it does not."""
     if not isinstance(game, protocol):
         task = next(name for name, each in CAPABILITIES.items() if each is protocol)
-        raise RequestError(f"{type(game).__name__} cannot {task}; `ganforge list --can {task}` names the games that can")
+        said = _SAID.get(task, task)
+        raise RequestError(f"{type(game).__name__} cannot {said}; `ganforge list --can {task}` names the games that can")
     return game
 
 

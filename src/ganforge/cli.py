@@ -21,6 +21,13 @@ COMMANDS = {
     "train": ("train", "train a game on a SOURCE into a run folder; stop and resume at will"),
     "sample": ("use", "new data from a trained run: a picture, or single files"),
     "interpolate": ("use", "the way between seeds: a strip or an animation"),
+    "translate": ("apply", "pictures as another domain would have them: horses as zebras, sketches as photos"),
+    "upscale": ("apply", "pictures made larger, of any size"),
+    "inpaint": ("apply", "holes in pictures filled; all else stays as it is, bit for bit"),
+    "edit": ("edit", "named properties of pictures, or of samples, set to values"),
+    "encode": ("tell", "pictures as numbers, in a table"),
+    "classify": ("tell", "which class each picture is of, in a table"),
+    "cluster": ("tell", "pictures sorted into groups that the game found by itself, in a table"),
     "evaluate": ("evaluate", "how good the samples of a run are, as a table and a JSON file"),
 }
 """Each command with the module of `ganforge.commands` that holds it, and its line of help."""
@@ -36,6 +43,7 @@ usage: ganforge COMMAND ...
 SOURCE is a bundled name (digits, gaussian, curves, sine, ring, grid), a folder of pictures, an .npz, .npy or .csv file.
   ganforge train dcgan --data digits --rounds 500 --out runs/digits
   ganforge sample runs/digits --n 64 --out grid.png
+  ganforge translate runs/horses photos --out zebras
 """
 
 

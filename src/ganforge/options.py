@@ -33,11 +33,11 @@ def parse(options: type[T], arguments: list[str], command: str, about: str = "")
 
 
 def names_of(options: type) -> list[str]:
-    """All option names of a dataclass, with those of nested ones."""
+    """All option names of a dataclass, with those of nested ones; a field `class_` is the option `class`."""
     names: list[str] = []
     for entry in fields(options):
         inner = entry.default_factory if is_dataclass(entry.default_factory) else None
-        names += names_of(inner) if isinstance(inner, type) else [entry.name]
+        names += names_of(inner) if isinstance(inner, type) else [entry.name.rstrip("_")]
     return names
 
 

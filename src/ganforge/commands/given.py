@@ -15,7 +15,7 @@ def about_pictures(about: str, examples: str, also: str = "") -> str:
     """What the help of a command that takes pictures says above its options."""
     where = "IN is a picture, a folder of pictures (and those below it), or a pattern in quotes, 'photos/*.jpg'."
     lines = "\n".join(f"  ganforge {line}" for line in examples.splitlines())
-    return "\n\n".join(filter(None, (about, where, also, lines)))
+    return f"{about}\n\n{where} {also}".rstrip() + f"\n{lines}"
 
 
 @dataclass(frozen=True)

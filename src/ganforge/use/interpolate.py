@@ -7,16 +7,20 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ganforge.capabilities import Samples
 from ganforge.errors import RequestError
+from ganforge.game import Game
+from ganforge.use.conditions import latents, latents_of_class
+from ganforge.use.seeds import seeded
 
 
-def latents_of_seeds(game: Samples, seeds: tuple[int, ...]) -> Tensor:
-    """One latent per seed, [len(seeds), ...]; a seed names the same latent in every call."""
+def latents_of_seeds(game: Game, seeds: tuple[int, ...], label: int | None = None) -> Tensor:
+    """One latent per seed, [len(seeds), ...], of the class of number `label` if given; a seed names the same latent in every call."""
+    if not seeds:
+        raise RequestError("--seeds: name at least two, e.g. --seeds 1 2")
     drawn = []
     for seed in seeds:
-        torch.manual_seed(seed)
-        drawn.append(game.latent(1))
+        with seeded(seed, game.device):
+            drawn.append(latents(game, 1) if label is None else latents_of_class(game, label, 1))
     return torch.cat(drawn)
 
 

@@ -17,7 +17,11 @@ from ganforge.files import atomic_write
 
 def draw(game: Samples, n: int, chunk: int = 256) -> Tensor:
     """`n` samples from fresh latents, [n, ...], on the game's device. The latents are drawn at once, so `chunk` changes no sample."""
-    latent = game.latent(n)
+    return render(game, game.latent(n), chunk)
+
+
+def render(game: Samples, latent: Tensor, chunk: int = 256) -> Tensor:
+    """The sample of each latent, [n, ...] to [n, ...], `chunk` at a time."""
     with torch.no_grad():
         return torch.cat([game.sample(part).float() for part in torch.split(latent, chunk)])
 

@@ -1,0 +1,52 @@
+"""Latents: any, or of what is asked for, a class or a text; within `seeded` a seed names them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ganforge.capabilities import Samples, SamplesClasses, SamplesText, able
+from ganforge.data.text import load_encoder
+from ganforge.errors import RequestError
+from ganforge.game import Game
+
+
+def class_number(asked: str, classes: Sequence[str]) -> int:
+    """The number of the class of this name, or else the number itself; RequestError, with the nearest name, where there is none."""
+    if asked in classes:
+        return classes.index(asked)
+    if asked.isdecimal() and int(asked) < len(classes):
+        return int(asked)
+    near = [] if asked.isdecimal() else difflib.get_close_matches(asked, classes, n=1, cutoff=0.5)
+    known = f"did you mean {near[0]!r}?" if near else f"the classes are {', '.join(classes[:20])}{', ...' if len(classes) > 20 else ''}"
+    raise RequestError(f"--class {asked}: is none of the run's {len(classes)} classes, by name or by number from 0; {known}")
+
+
+def latents(game: Game, n: int) -> Tensor:
+    """`n` latents from the prior, [n, ...]; where the game's samples have a condition, a random one is part of each."""
+    with torch.no_grad():
+        return able(game, Samples).latent(n)
+
+
+def latents_of_class(game: Game, number: int, n: int) -> Tensor:
+    """`n` latents of the class of this number, [n, ...]; the same noise for every class, from the same random state."""
+    sampler = able(game, SamplesClasses)
+    with torch.no_grad():
+        return sampler.latent_of_class(torch.full((n,), number, device=game.device))
+
+
+def latents_of_text(game: Game, text: str, encoder: Path, n: int) -> Tensor:
+    """`n` latents of a sentence, [n, ...]. `encoder` is the file beside the run (`RunFolder.text`).
+
+    RequestError where the game reads no text, or the captions of the run had none of the words.
+    """
+    sampler = able(game, SamplesText)
+    vector = torch.from_numpy(load_encoder(encoder).encode([text]))
+    if not vector.any():
+        raise RequestError(f"--text {text!r}: none of these words is in the captions that the run was trained on")
+    with torch.no_grad():
+        return sampler.latent_of_text(vector.to(game.device).expand(n, -1))
