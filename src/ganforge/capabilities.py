@@ -157,7 +157,7 @@ CAPABILITIES: dict[str, type] = {
 }
 """The user tasks by the name of the method that does them."""
 
-_SAID = {"latent_of_class": "sample a class", "latent_of_text": "sample from a text", "steer": "edit samples", "edit": "edit pictures"}
+_SAID = {"latent_of_class": "sample a class", "latent_of_text": "sample from a text", "steer": "edit samples"}
 
 
 def can(game: object, task: str) -> bool:

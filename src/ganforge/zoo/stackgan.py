@@ -37,8 +37,8 @@ class StackGAN(Game):
     $L_G = -E[\log D(\hat x, \mu)] + \lambda L_{KL}$.
 
     Networks and numbers are those of hanzhanggit/StackGAN-Pytorch for birds. Departures: no ReLU before mu and the logarithm of
-    sigma^2, whose sigma could then never be below 1; stage I rests in evaluation mode, so that its batch statistics rest too; stage II has
-    the paper's conditional D alone.
+    sigma^2, whose sigma could then never be below 1; sentences' vectors are brought to mean 0 and variance 1, as encoders differ in scale;
+    stage I rests in evaluation mode, so that its batch statistics rest too; stage II has the paper's conditional D alone.
 
     Args:
         latent_dim: the dimension of z, which is N(0, 1).
@@ -62,7 +62,7 @@ class StackGAN(Game):
     presets: ClassVar[dict[str, Preset]] = {
         "small": Preset(
             "faces of 64 pixels from those of 32, in a few minutes",
-            size=64, jitter=0, flip=True, text_dim=32, batch_size=32, stage1_rounds=1500, rounds=400,
+            size=64, jitter=0, flip=True, text_dim=32, batch_size=32, stage1_rounds=1200, rounds=400, lr=4e-4,
             latent_dim=32, condition=16, width=24, judge_width=24, blocks=1, enlarge=2, halve_every=1000, ema=0.99,
         ),
         "tiny": Preset(
@@ -180,7 +180,7 @@ class Conditioning(nn.Module):
 
     def __init__(self, text: int, condition: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(text, 2 * condition)
+        self.linear = nn.Sequential(nn.LayerNorm(text, elementwise_affine=False), nn.Linear(text, 2 * condition))
 
     def forward(self, text: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[n, text] and [n, condition] to c^, mu and log sigma^2, [n, condition] each."""
