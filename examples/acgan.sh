@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Digits by their names: MNIST in about four minutes on one core, a row of each class, and how often a classifier reads the digit asked for.
+# Digits by their names: MNIST in about five minutes on one core, a row of each class, and how often a classifier reads the digit asked for.
 set -euo pipefail
 data=${1:-../shared/data/mnist/mnist.npz}
 out=${OUT:-runs/acgan}
