@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -31,15 +33,18 @@ def _open(request: Request) -> Apart:
     labels = labels.subset(everything.served)
     kept = _kept(labels, request.reading.labels)
     height, width, channels = everything.shape
-    known = labels.labels[torch.from_numpy(kept)]
+    known, few = labels.labels[torch.from_numpy(kept)], everything.subset(kept)
+    if few.pixels.slow:
+        # Another stands in for a picture that proves bad when it is drawn: here it must be one whose class is known.
+        few = request.album.subset(everything.served[kept]).read(replace(request.reading, size=f"{width}x{height}", channels=channels))
     facts = [*request.album.stamps(everything.served), kept.tobytes(), *labels.facts()]
     notes = [*labels.notes, f"{len(kept)} of {len(everything)} pictures keep their class"]
     return Apart(
         request,
-        [everything.subset(kept), everything],
+        [few, everything],
         ImageSpec(height, width, channels, labels.classes),
         SemiLabelled,
-        lambda i, few, many: SemiLabelled(many, few, sent(known[i], few.device)),
+        lambda i, labelled, many: SemiLabelled(many, labelled, sent(known[few.taken(i)], many.device)),
         notes,
         facts,
     )
