@@ -28,7 +28,7 @@ COMMANDS = {
     "encode": ("tell", "pictures as numbers, in a table"),
     "classify": ("tell", "which class each picture is of, in a table"),
     "cluster": ("tell", "pictures sorted into groups that the game found by itself, in a table"),
-    "evaluate": ("evaluate", "how good the samples of a run are, as a table and a JSON file"),
+    "evaluate": ("evaluate", "how good a run is at what it can do, as a table and a JSON file"),
 }
 """Each command with the module of `ganforge.commands` that holds it, and its line of help."""
 

@@ -1,0 +1,42 @@
+"""What an evaluation finds: scores with what they are to be read against, in sections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ganforge.errors import RequestError
+
+
+class NotMeasuredError(RequestError):
+    """The data at hand lack what a measure needs: one line that says what."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number, its `unit` ("" for shares and counts), and `beside` it what the same measure gives for something known."""
+
+    name: str
+    value: float
+    unit: str = ""
+    beside: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Section:
+    """The scores of one thing that a game can do; `details` are what JSON has and a table has no room for, `notes` lines for a person."""
+
+    title: str
+    scores: list[Score]
+    notes: list[str] = field(default_factory=list)
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+def flat(sections: Iterable[Section]) -> dict[str, float]:
+    """All numbers by name, that of a score first, then what stands beside it: {"PSNR": 25.1, "PSNR, bicubic": 24.1}."""
+    found: dict[str, float] = {}
+    for score in (score for section in sections for score in section.scores):
+        found[score.name] = score.value
+        found |= {f"{score.name}, {what}": value for what, value in score.beside.items()}
+    return found
