@@ -354,6 +354,7 @@ def test_clearing_removes_what_ganforge_made_and_nothing_else(folder: Path, root
     (root / f".draft-{KEY}").mkdir()
     (root / f".draft-{KEY}" / "pixels.npy").write_bytes(b"x" * 100)
     (root / f"shard-{KEY}.json").write_text("{}")
+    (root / f"reader-{KEY}.safetensors").write_bytes(b"x" * 10)
     size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
     mine = [root / "photo.png", root / KEY[:-1], root / "f" / KEY, root / ("f" * 64), root / ("e" * 64) / "mine.txt", root / ".lock-mine"]
     for path in mine:
@@ -361,7 +362,7 @@ def test_clearing_removes_what_ganforge_made_and_nothing_else(folder: Path, root
         path.write_text("mine")
     (root / "empty").mkdir()
     (root / ("d" * 64)).symlink_to(root / "empty", target_is_directory=True)
-    assert clear_cache(root) == (4, size)
+    assert clear_cache(root) == (5, size)
     assert all(path.read_text() == "mine" for path in mine)
     assert (root / ("d" * 64)).is_symlink()
     assert {path.name for path in root.iterdir()} == {"photo.png", KEY[:-1], "empty", "f", "f" * 64, "e" * 64, "d" * 64, ".lock-mine"}
