@@ -153,6 +153,16 @@ def test_commands_shown_are_commands(page: Path) -> None:
         check(words)
 
 
+@pytest.mark.parametrize("script", sorted((ROOT / "examples").glob("*.sh")), ids=name_of)
+def test_commands_of_an_example_are_commands(script: Path) -> None:
+    # Variables stand for paths, or for the word that they have by default.
+    text = re.sub(r"\$(\w+)", r"\1/", re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", read(script))).replace("\\\n", " ")
+    lines = [line for line in text.split("\n") if line.startswith("ganforge ")]
+    assert lines
+    for line in lines:
+        check(shlex.split(line)[1:])
+
+
 @pytest.mark.parametrize("name", zoo.catalogue())
 def test_a_games_page_says_the_numbers_of_parameters_that_info_prints(name: str) -> None:
     text = read(ROOT / "docs" / "games" / f"{name}.md")
