@@ -25,7 +25,7 @@ from ganforge.capabilities import (
 from ganforge.data import Finite, Source
 from ganforge.errors import RequestError
 from ganforge.metrics.edited import edits
-from ganforge.metrics.findings import NotMeasuredError, Section, flat
+from ganforge.metrics.findings import Section, flat
 from ganforge.metrics.labelled import classes, clusters, codes
 from ganforge.metrics.material import CPU, Material
 from ganforge.metrics.restored import inpaints, pairs, upscales
@@ -99,7 +99,7 @@ def examine(
                             "measured on pictures that the game learned from; where data have a part to test on, take that"
                         )
                     found.append(section)
-                except NotMeasuredError as error:
+                except RequestError as error:  # what cannot be measured here, or what the game does not do in this setting
                     reasons.append(str(error))
     if not found:
         raise RequestError("nothing can be measured: " + ("; ".join(dict.fromkeys(reasons)) or f"{type(game).__name__} does no task"))
