@@ -143,9 +143,9 @@ class Judges(Protocol):
 
 CAPABILITIES: dict[str, type] = {
     "sample": Samples,
-    "latent_of_class": SamplesClasses,
-    "latent_of_text": SamplesText,
-    "steer": Steers,
+    "sample-class": SamplesClasses,
+    "sample-text": SamplesText,
+    "edit-samples": Steers,
     "edit": Edits,
     "translate": Translates,
     "upscale": Upscales,
@@ -155,9 +155,14 @@ CAPABILITIES: dict[str, type] = {
     "cluster": Clusters,
     "judge": Judges,
 }
-"""The user tasks by the name of the method that does them."""
+"""The user tasks by name."""
 
-_SAID = {"latent_of_class": "sample a class", "latent_of_text": "sample from a text", "steer": "edit samples"}
+_METHODS = {"sample-class": "latent_of_class", "sample-text": "latent_of_text", "edit-samples": "steer"}
+
+
+def method_of(task: str) -> str:
+    """The method by which a game does this user task, as a rule of the same name."""
+    return _METHODS.get(task, task)
 
 
 def can(game: object, task: str) -> bool:
@@ -169,8 +174,7 @@ def able(game: object, protocol: type[P]) -> P:
     """The game as one that does the task of `protocol`; RequestError, with the way to the games that can, where it does not."""
     if not isinstance(game, protocol):
         task = next(name for name, each in CAPABILITIES.items() if each is protocol)
-        said = _SAID.get(task, task)
-        raise RequestError(f"{type(game).__name__} cannot {said}; `ganforge list --can {task}` names the games that can")
+        raise RequestError(f"{type(game).__name__} cannot {task}; `ganforge list --can {task}` names the games that can")
     return game
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ganforge import zoo
-from ganforge.capabilities import CAPABILITIES
+from ganforge.capabilities import CAPABILITIES, method_of
 from ganforge.errors import RequestError
 from ganforge.options import parse
 
@@ -29,7 +29,7 @@ def list_command(arguments: list[str], about: str) -> int:
     options = parse(ListOptions, arguments, "list", about)
     if options.can and options.can not in CAPABILITIES:
         raise RequestError(f"--can {options.can}: unknown; games can {', '.join(CAPABILITIES)}")
-    entries = [entry for entry in zoo.catalogue().values() if options.can is None or options.can in entry.methods]
+    entries = [entry for entry in zoo.catalogue().values() if options.can is None or options.can in tasks_of(entry)]
     if options.json:
         rows = [{"name": e.name, "paper": e.paper, "reads": e.reads, "can": tasks_of(e), "presets": e.presets} for e in entries]
         print(json.dumps(rows, indent=2, ensure_ascii=False))
@@ -54,4 +54,4 @@ def named_first(arguments: list[str], command: str) -> tuple[str | None, list[st
 
 def tasks_of(entry: zoo.Entry) -> list[str]:
     """What the game of this entry can do, by the names of `CAPABILITIES`."""
-    return [task for task in CAPABILITIES if task in entry.methods]
+    return [task for task in CAPABILITIES if method_of(task) in entry.methods]
