@@ -61,9 +61,9 @@ class StackGAN(Game):
     reading: ClassVar[dict[str, object]] = {"size": 256, "jitter": 48, "flip": True, "text_dim": 1024}
     presets: ClassVar[dict[str, Preset]] = {
         "small": Preset(
-            "faces of 64 pixels from those of 32, in a few minutes",
-            size=64, jitter=0, flip=True, text_dim=32, batch_size=32, stage1_rounds=1200, rounds=400, lr=4e-4,
-            latent_dim=32, condition=16, width=24, judge_width=24, blocks=1, enlarge=2, halve_every=1000, ema=0.99,
+            "faces of 32 pixels from those of 16, in a few minutes",
+            size=32, jitter=0, flip=True, text_dim=32, batch_size=32, stage1_rounds=2000, rounds=1500,
+            latent_dim=32, condition=16, width=32, judge_width=32, blocks=1, enlarge=2, halve_every=1500, lr=4e-4, ema=0.99,
         ),
         "tiny": Preset(
             "for tests", size=16, channels=1, jitter=0, batch_size=4, stage1_rounds=3, latent_dim=4, condition=3, width=4, judge_width=2,
