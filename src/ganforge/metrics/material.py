@@ -106,7 +106,11 @@ class Material:
         if self.labels is not None:
             learn, test = (Part.of(source) for source in self.labels)
             return learn.divided() if same(learn.source, test.source) else (learn, test)
-        return self.parts(Labelled, side)
+        learn, test = self.parts(Labelled, side)
+        spec = learn.source.spec
+        if isinstance(spec, ImageSpec) and len(spec.classes) < 2:
+            raise NotMeasuredError(f"data {self.trained.name!r} has one class; name labelled pictures with --labelled")
+        return learn, test
 
     def parts(self, kind: type[Batch], side: int = 0) -> tuple[Part, Part]:
         """Pictures to learn from, and others to test on, as `kind`: those of the split to test on, else a fifth of the others."""
