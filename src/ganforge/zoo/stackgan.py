@@ -101,6 +101,9 @@ class StackGAN(Game):
         self.discriminator1 = Discriminator(data.channels, small, judge_width, condition)
         self.discriminator2 = Discriminator(data.channels, data.height, judge_width, condition)
         init.dcgan(self)
+        for stage in (self.generator1, self.generator2):
+            # By torch's own law, which is that of the rest for the authors' 1024 numbers; fewer would say next to nothing at first.
+            stage.conditioning.linear[1].reset_parameters()
         self.stage1_rounds, self.ema = stage1_rounds, ema
         self.adam, self.schedule = partial(torch.optim.Adam, lr=lr, betas=betas), exponential(0.5, every=halve_every)
         self.texts: Tensor
