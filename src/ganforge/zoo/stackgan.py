@@ -103,7 +103,7 @@ class StackGAN(Game):
         init.dcgan(self)
         for stage in (self.generator1, self.generator2):
             # By torch's own law, which is that of the rest for the authors' 1024 numbers; fewer would say next to nothing at first.
-            stage.conditioning.linear[1].reset_parameters()
+            stage.conditioning.linear.reset_parameters()
         self.stage1_rounds, self.ema = stage1_rounds, ema
         self.adam, self.schedule = partial(torch.optim.Adam, lr=lr, betas=betas), exponential(0.5, every=halve_every)
         self.texts: Tensor
@@ -183,11 +183,12 @@ class Conditioning(nn.Module):
 
     def __init__(self, text: int, condition: int) -> None:
         super().__init__()
-        self.linear = nn.Sequential(nn.LayerNorm(text, elementwise_affine=False), nn.Linear(text, 2 * condition))
+        self.normal = nn.LayerNorm(text, elementwise_affine=False)
+        self.linear = nn.Linear(text, 2 * condition)
 
     def forward(self, text: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[n, text] and [n, condition] to c^, mu and log sigma^2, [n, condition] each."""
-        mean, log_variance = self.linear(text).chunk(2, 1)
+        mean, log_variance = self.linear(self.normal(text)).chunk(2, 1)
         return mean + (log_variance / 2).exp() * noise, mean, log_variance  # c^ = mu + sigma * epsilon
 
 
