@@ -49,8 +49,7 @@ class Pix2Pix(Game):
     reading: ClassVar[dict[str, Any]] = {"size": 256, "jitter": 30, "flip": True}
     presets: ClassVar[dict[str, Preset]] = {
         "small": Preset(
-            "64 pixels in a few minutes", size=64, jitter=6, flip=True, rounds=3000, batch_size=4,
-            width=32, layers=2, norm="instance", decay_from=2000, decay_to=3000,
+            "64 pixels in a few minutes", size=64, jitter=6, flip=True, rounds=6000, width=32, layers=2, decay_from=4000, decay_to=6000,
         ),
         "tiny": Preset("for tests", size=16, channels=1, jitter=0, batch_size=4, width=4, layers=1, norm="instance"),
     }  # fmt: skip
