@@ -62,8 +62,8 @@ class StackGAN(Game):
     presets: ClassVar[dict[str, Preset]] = {
         "small": Preset(
             "faces of 32 pixels from those of 16, in a few minutes",
-            size=32, jitter=0, flip=True, text_dim=32, batch_size=32, stage1_rounds=2000, rounds=1500,
-            latent_dim=32, condition=16, width=32, judge_width=32, blocks=1, enlarge=2, halve_every=1500, lr=4e-4, ema=0.99,
+            size=32, jitter=0, flip=True, text_dim=32, batch_size=32, stage1_rounds=2000, rounds=1000,
+            latent_dim=32, condition=16, width=24, judge_width=32, blocks=1, enlarge=2, halve_every=1500, lr=4e-4, ema=0.99,
         ),
         "tiny": Preset(
             "for tests", size=16, channels=1, jitter=0, batch_size=4, stage1_rounds=3, latent_dim=4, condition=3, width=4, judge_width=2,
@@ -97,7 +97,7 @@ class StackGAN(Game):
             )
         self.latent_dim, self.condition, self.kl, self.small = latent_dim, condition, kl, small
         self.generator1 = StageI(data.channels, latent_dim, data.text, condition, width, doublings)
-        self.generator2 = StageII(data.channels, data.text, condition, width, blocks, enlarge)
+        self.generator2 = StageII(data.channels, data.text, condition, width, blocks, small, enlarge)
         self.discriminator1 = Discriminator(data.channels, small, judge_width, condition)
         self.discriminator2 = Discriminator(data.channels, data.height, judge_width, condition)
         init.dcgan(self)
@@ -209,20 +209,23 @@ class StageI(nn.Module):
 
 
 class StageII(nn.Module):
-    """G_2: the small picture halved twice, the condition at every place of it, residual blocks, and up to the large one."""
+    """G_2: the small picture halved to 16 pixels, twice at most, the condition at every place of it, residual blocks, and up again."""
 
-    def __init__(self, channels: int, text: int, condition: int, width: int, blocks: int, enlarge: int) -> None:
+    def __init__(self, channels: int, text: int, condition: int, width: int, blocks: int, small: int, enlarge: int) -> None:
         super().__init__()
         self.conditioning = Conditioning(text, condition)
-        self.encode = nn.Sequential(
-            *conv(channels, width, 3, bias=False),
-            nn.ReLU(),
-            *_halved(width, 2 * width, nn.ReLU()),
-            *_halved(2 * width, 4 * width, nn.ReLU()),
-        )
+        encode, side = [*conv(channels, width, 3, bias=False), nn.ReLU()], small
+        for maps in (width, 2 * width):
+            # Smaller still, and nothing of the picture would be left to work on.
+            halve = side > 16
+            encode += (
+                _halved(maps, 2 * maps, nn.ReLU()) if halve else [*conv(maps, 2 * maps, 3, bias=False), nn.BatchNorm2d(2 * maps), nn.ReLU()]
+            )
+            side //= 2 if halve else 1
+        self.encode = nn.Sequential(*encode)
         join = [*conv(4 * width + condition, 4 * width, 3, bias=False), nn.BatchNorm2d(4 * width), nn.ReLU()]
         trunk = [layer for _ in range(blocks) for layer in (residual(4 * width, nn.BatchNorm2d), nn.ReLU())]
-        self.paint = nn.Sequential(*join, *trunk, *_doubled(4 * width, 2 + int(math.log2(enlarge)), channels))
+        self.paint = nn.Sequential(*join, *trunk, *_doubled(4 * width, int(math.log2(enlarge * small // side)), channels))
 
     def forward(self, low: Tensor, text: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[n, C, h, w], [n, text], [n, condition] to a picture enlarged, in [-1, 1], mu and log sigma^2."""
