@@ -32,6 +32,8 @@ class EvaluateOptions:
     """How many samples, or pictures."""
     seed: int = 0
     """The same seed gives the same samples."""
+    size: str | None = None
+    """Cut the pictures to this size, 256 or 96x64, for games that take any; None: as the run read them."""
     features: Literal["auto", "pixels", "classifier"] = "auto"
     """Where FID and KID are taken: the features of a classifier taught on labelled pictures, or pixels; auto: what there is."""
     labelled: str | None = None
@@ -68,9 +70,9 @@ def evaluate_command(arguments: list[str], about: str) -> int:
 def _measured_on(run: RunFolder, options: EvaluateOptions) -> Source:
     """The run's data, or other data in the same shape, as what the run reads or else as labelled or bare pictures."""
     if options.data is None:
-        return source_of(run, split=options.split)
+        return source_of(run, split=options.split, size=options.size)
     try:
-        return source_of(run, options.data, options.split)
+        return source_of(run, options.data, options.split, options.size)
     except RequestError:
         return _opened(run, options.data, options.split, (Labelled, Images))
 

@@ -57,12 +57,14 @@ def image_spec(run: RunFolder) -> ImageSpec:
     return spec
 
 
-def source_of(run: RunFolder, data: str | None = None, split: Split = "train") -> Source:
-    """What the run was trained on, or other data in the same shape."""
+def source_of(run: RunFolder, data: str | None = None, split: Split = "train", size: str | None = None) -> Source:
+    """What the run was trained on, or other data, in the same shape, or whole pictures cut to another `size`."""
     record = RunRecord.read(run.record)
     reading = Reading.stored(record.data)
     if isinstance(record.spec, ImageSpec):
-        reading = replace(reading, size=f"{record.spec.width}x{record.spec.height}", channels=record.spec.channels)
+        reading = replace(reading, size=size or f"{record.spec.width}x{record.spec.height}", channels=record.spec.channels)
+    if size is not None:
+        reading = replace(reading, fit="crop")
     # Runs did not always say what they read; then their specification does.
     kind = record.data.get("kind") or ("Labelled" if isinstance(record.spec, ImageSpec) and record.spec.classes else None)
     return open_source(data or record.data["source"], kinds=(KINDS[kind],) if kind else (), split=split, reading=reading)
