@@ -4,8 +4,8 @@ set -euo pipefail
 data=${1:-../shared/data/sr_photos}
 out=${OUT:-runs/srgan}
 
-# One round of the second phase is as good as none; --resume goes on with it.
-ganforge train srgan --preset small --rounds 1 --data "$data" --out "$out" --overwrite
+# Without rounds of its own the second phase is left out; --resume goes on with it.
+ganforge train srgan --preset small --rounds 0 --data "$data" --out "$out" --overwrite
 ganforge evaluate "$out" --split test --size 256 --out "$out/srresnet.json"
 ganforge train srgan --resume --rounds 1500 --data "$data" --out "$out"
 ganforge evaluate "$out" --split test --size 256 --out "$out/srgan.json"

@@ -163,6 +163,13 @@ def test_phases_have_their_own_rounds_batches_and_clock_and_may_begin_with_fresh
     assert engine.cursor == 3 * 4 + 2 * 2
 
 
+def test_the_runs_own_rounds_may_be_none_where_a_phase_has_some() -> None:
+    engine = trainer(Phased(PointSpec(1)), rounds=0)
+    assert engine.rounds == 3
+    with pytest.raises(RequestError, match="--rounds 0: must be at least 1"):
+        trainer(TwoNumbers(PointSpec(1)), rounds=0)
+
+
 class Growing(Game):
     """Plays on 4x4 pictures, then on 8x8."""
 

@@ -54,7 +54,7 @@ class Settings:
         for name, kind in get_type_hints(Settings).items():
             if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
                 raise RequestError(f"--{name.replace('_', '-')} {getattr(self, name)}: give {' or '.join(get_args(kind))}")
-        least = {"rounds": 1, "batch_size": 1, "keep": 1, "log_every": 1, "sample_every": 1, "accumulate": 1, "seed": 0}
+        least = {"rounds": 0, "batch_size": 1, "keep": 1, "log_every": 1, "sample_every": 1, "accumulate": 1, "seed": 0}
         for name, bound in least.items():
             value = getattr(self, name)
             if value is not None and value < bound:

@@ -86,6 +86,8 @@ class Trainer:
         self.cursor = 0
         self.phases = _with_rounds(game, settings)
         self.rounds = sum(phase.rounds or 0 for phase in self.phases)
+        if self.rounds < 1:
+            raise RequestError("--rounds 0: must be at least 1, as no phase of this game has rounds of its own")
         for phase in self.phases:
             self._share(phase)
         self.augmenter: Augmenter | None = None
