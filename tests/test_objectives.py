@@ -3,8 +3,9 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.distributions import Normal, kl_divergence
 
-from ganforge.objectives import nonsaturating, saturating, wasserstein
+from ganforge.objectives import kl_to_normal, leastsquares, nonsaturating, saturating, wasserstein
 
 Loss = type[nonsaturating]
 
@@ -96,3 +97,21 @@ def test_bf16_logits_are_averaged_in_float32() -> None:
     ):
         assert half.dtype == torch.float32
         assert torch.equal(half, whole)
+
+
+def test_least_squares_of_a_discriminator_that_says_one_half() -> None:
+    half = torch.full((3, 4), 0.5)
+    assert leastsquares.discriminator(half, half).item() == 0.25
+    assert leastsquares.generator(half).item() == 0.125
+    assert leastsquares.discriminator(torch.ones(2), torch.zeros(2)).item() == 0
+    assert leastsquares.generator(torch.ones(2)).item() == 0
+
+
+def test_divergences_from_the_normal_law_are_those_of_torch() -> None:
+    zero, one = torch.zeros(5, 8), torch.ones(5, 8)
+    assert torch.equal(kl_to_normal(zero, zero), torch.zeros(5))
+    torch.testing.assert_close(kl_to_normal(one, zero), torch.full((5,), 4.0))
+    torch.testing.assert_close(kl_to_normal(zero, one), torch.full((5,), 4 * (math.e - 2)))
+    mean, log_variance = torch.randn(2, 6, 8)
+    expected = kl_divergence(Normal(mean, (log_variance / 2).exp()), Normal(torch.zeros(()), torch.ones(()))).sum(1)
+    torch.testing.assert_close(kl_to_normal(mean, log_variance), expected)

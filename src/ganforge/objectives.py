@@ -1,4 +1,4 @@
-"""Adversarial losses: pure functions of logits (or of a critic's scores) of any shape, each a scalar to be minimised.
+"""Adversarial losses: pure functions of logits (or of a critic's scores) of any shape, each a scalar to be minimised; a divergence.
 
 Everything is computed in float32, also under autocast: the mean of many bf16 losses would lose what one step changes.
 """
@@ -69,3 +69,12 @@ class wasserstein:
     def generator(fake: Tensor) -> Tensor:
         """$-E[f(G(z))]$."""
         return -fake.float().mean()
+
+
+def kl_to_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
+    r"""$D_{KL}(N(\mu, \mathrm{diag}\,\sigma^2) \Vert N(0, I))$ in nats, [n, d] and [n, d] to [n].
+
+    Kingma and Welling, ICLR 2014, arXiv:1312.6114: $\frac12 \sum (\sigma^2 + \mu^2 - 1 - \log \sigma^2)$.
+    """
+    mean, log_variance = mean.float(), log_variance.float()
+    return (log_variance.exp() + mean.square() - 1 - log_variance).sum(1) / 2

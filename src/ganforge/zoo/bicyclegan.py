@@ -14,7 +14,7 @@ from ganforge.batches import ImageSpec, Pairs
 from ganforge.errors import RequestError
 from ganforge.game import Game, Move, Player, Preset, register
 from ganforge.nets import init, patchgan, unet
-from ganforge.objectives import leastsquares
+from ganforge.objectives import kl_to_normal, leastsquares
 from ganforge.schedules import linear_decay
 
 
@@ -127,7 +127,7 @@ class BicycleGAN(Game):
         # One pass for both; a picture's two lie side by side, so that a batch in parts draws the dropout of the whole.
         latents = torch.stack([encoded, drawn], 1).flatten(0, 1)
         back, fresh = self.answer(a.repeat_interleave(2, 0), latents).unflatten(0, (-1, 2)).unbind(1)  # G(A, z), twice
-        distance, divergence = l1_loss(back, b), kl_to_normal(mean, log_variance)
+        distance, divergence = l1_loss(back, b), kl_to_normal(mean, log_variance).mean()
         read, _ = self.encoder(fresh)  # mu(G(A, z))
         missed = l1_loss(read, drawn)
         vae = fooling(self.discriminator_vae(self.judged(a, back))) + self.l1 * distance + self.kl * divergence  # L_VAE
@@ -188,11 +188,6 @@ class Halving(nn.Module):
         """[n, inputs, h, w] to [n, outputs, h / 2, w / 2]."""
         both: Tensor = self.residual(x) + self.shortcut(x)
         return both
-
-
-def kl_to_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """The mean over a batch of KL(N(mu, sigma^2) || N(0, I)) in nats, both [n, d] to a scalar; d/2 where mu is 1 and sigma is 1."""
-    return (log_variance.exp() + mean.square() - 1 - log_variance).sum(1).mean() / 2
 
 
 def fooling(said: list[Tensor]) -> Tensor:

@@ -16,7 +16,7 @@ from ganforge.errors import RequestError
 from ganforge.game import Game, Move, Phase, Player, Preset, register
 from ganforge.nets import init
 from ganforge.nets.blocks import conv, joined, residual
-from ganforge.objectives import nonsaturating
+from ganforge.objectives import kl_to_normal, nonsaturating
 from ganforge.schedules import exponential
 
 
@@ -139,7 +139,7 @@ class StackGAN(Game):
         on_fake = discriminator(fake.detach(), mu)  # D(x^, mu)
         loss = nonsaturating.discriminator(right, torch.cat([on_fake, wrong]))  # the mean over both is the half of each
         yield Move(f"discriminator{stage}", loss, real=right.sigmoid(), fake=on_fake.sigmoid(), wrong=wrong.sigmoid())
-        divergence = kl_to_normal(mean, log_variance)  # L_KL
+        divergence = kl_to_normal(mean, log_variance).mean() / self.condition  # L_KL
         loss = nonsaturating.generator(discriminator(fake, mu)) + self.kl * divergence  # -log D(x^, mu) + lambda L_KL
         yield Move(f"generator{stage}", loss, kl=divergence)
         self.texts.copy_(torch.cat([text, self.texts])[: len(self.texts)])
@@ -171,11 +171,6 @@ class StackGAN(Game):
         low, _, _ = self.paint(latent, 1)
         high, _, _ = self.paint(latent, 2)
         return torch.where(self.begun, high, F.interpolate(low, size=high.shape[2:], mode="bilinear"))
-
-
-def kl_to_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """The divergence of N(mean, exp(log_variance)) from N(0, 1), a mean over all dimensions; 0 at 0 and 0."""
-    return (mean.square() + log_variance.exp() - 1 - log_variance).float().mean() / 2
 
 
 class Conditioning(nn.Module):
