@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Faces from sentences: CelebA with captions, 16 and then 32 pixels, in a few minutes on one core.
+# Faces from sentences: CelebA with captions, 16 and then 32 pixels, in eight minutes of one core.
 set -euo pipefail
 data=${1:-../shared/data/celeba_attr}
 out=${OUT:-runs/stackgan}
