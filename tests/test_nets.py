@@ -98,6 +98,7 @@ def test_a_generator_of_the_paper_normalises_each_unit_of_its_projection() -> No
 
 
 def test_dcgan_weights_begin_with_a_standard_deviation_of_a_fiftieth() -> None:
+    torch.manual_seed(0)
     for network in (dcgan.generator(100, (3, 32, 32), 32), dcgan.discriminator((3, 32, 32), 32)):
         init.dcgan(network)
         for layer in init.weighted(network):

@@ -43,7 +43,8 @@ def alone(variant: Variant, batch: int, *, statistics: bool) -> dict[str, Tensor
 def assert_near(found: dict[str, Tensor], expected: dict[str, Tensor], start: dict[str, Tensor], variant: Variant) -> None:
     for name, value in expected.items():
         moved, apart = (value - start[name]).float().norm(), (value - found[name]).float().norm()
-        assert apart <= 2e-3 * moved + 1e-6, f"{variant} {name}: {apart:.2e} apart after moving by {moved:.2e}"
+        # A bias that batch normalisation takes away again moves by rounding errors alone.
+        assert apart <= 2e-3 * moved + 1e-4, f"{variant} {name}: {apart:.2e} apart after moving by {moved:.2e}"
 
 
 def test_two_ranks_equal_one_with_the_whole_batch_in_every_game(left: Path) -> None:

@@ -107,9 +107,12 @@ def test_the_rate_falls_to_zero_where_the_script_lets_it(lr_end: int, factors: l
 def test_a_linear_critic_between_two_points_learns_the_slope_of_the_tradeoff() -> None:
     # Real at d = 1, generated at 0: the slope is 1 + d / 2L and the loss -(d + d^2 / 4L), with L = 10.
     game = SMALL(PointSpec(1), n_critic=1)
-    game.generator, game.critic = nn.Linear(3, 1), nn.Sequential(nn.Linear(1, 1), nn.Flatten(0))
+    linear = nn.Linear(1, 1)
+    game.generator, game.critic = nn.Linear(3, 1), nn.Sequential(linear, nn.Flatten(0))
     for p in game.generator.parameters():
         nn.init.zeros_(p)
+    # There is a second, worse optimum at the slope -(1 - d / 2L).
+    nn.init.ones_(linear.weight)
     player = game.players()["critic"]
     optimiser = torch.optim.SGD(player.parameters(), lr=0.05)
     for _ in range(10):
@@ -118,5 +121,5 @@ def test_a_linear_critic_between_two_points_learns_the_slope_of_the_tradeoff() -
         move.losses["critic",].backward()
         optimiser.step()
     slope = (game.judge(torch.ones(1, 1)) - game.judge(torch.zeros(1, 1))).item()
-    assert abs(slope) == pytest.approx(1.05, abs=1e-4)
+    assert slope == pytest.approx(1.05, abs=1e-4)
     assert move.losses["critic",].item() == pytest.approx(-1.025, abs=1e-4)

@@ -134,8 +134,7 @@ class StackGAN(Game):
         discriminator = self.discriminator1 if stage == 1 else self.discriminator2
         fake, mean, log_variance = self.paint(self.latent_of_text(text), stage)  # G_1(z, c^_1) or G_2(G_1(z, c^_1), c^_2)
         mu = mean.detach()  # the condition learns from what it makes, not from what helps D
-        seen = discriminator.features(x)
-        right, wrong = discriminator.pair(seen, mu), discriminator.pair(seen, mu.roll(1, 0))  # D(x, mu), D(x, mu')
+        right, wrong = discriminator(x, mu), discriminator(x, mu.roll(1, 0))  # D(x, mu), D(x, mu')
         on_fake = discriminator(fake.detach(), mu)  # D(x^, mu)
         loss = nonsaturating.discriminator(right, torch.cat([on_fake, wrong]))  # the mean over both is the half of each
         yield Move(f"discriminator{stage}", loss, real=right.sigmoid(), fake=on_fake.sigmoid(), wrong=wrong.sigmoid())
@@ -245,14 +244,10 @@ class Discriminator(nn.Module):
         join = [*conv(maps + condition, maps, 3, bias=False), nn.BatchNorm2d(maps), nn.LeakyReLU(0.2)]
         self.logit = nn.Sequential(*join, nn.Conv2d(maps, 1, 4), nn.Flatten(0))
 
-    def pair(self, features: Tensor, condition: Tensor) -> Tensor:
-        """`features` of pictures, [n, maps, 4, 4], and [n, condition] to [n] logits."""
-        logits: Tensor = self.logit(joined(features, condition))
-        return logits
-
     def forward(self, image: Tensor, condition: Tensor) -> Tensor:
         """[n, C, H, W] and [n, condition] to [n] logits."""
-        return self.pair(self.features(image), condition)
+        logits: Tensor = self.logit(joined(self.features(image), condition))
+        return logits
 
 
 def _halved(inputs: int, outputs: int, activation: nn.Module) -> list[nn.Module]:
