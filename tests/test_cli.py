@@ -299,7 +299,7 @@ BAD_REQUESTS = [
     ("unknown game", _nothing, "train dcgam --data digits", ["dcgam", "did you mean 'dcgan'"]),
     ("misspelt option", _nothing, "train dcgan --latent-dimm 3", ["--latent-dimm", "did you mean --latent-dim"]),
     ("text for a number", _nothing, "train dcgan --rounds ten", ["--rounds 'ten'", "whole number"]),
-    ("negative rounds", _nothing, "train dcgan --rounds -5", ["--rounds -5", "at least 1"]),
+    ("negative rounds", _nothing, "train dcgan --rounds -5", ["--rounds -5", "at least 0"]),
     ("empty folder", _empty_folder, "train dcgan --data photos", ["photos"]),
     ("folder of text files", _text_files, "train dcgan --data photos", ["photos"]),
     ("truncated JPEG", _truncated_jpeg, "train dcgan --data photos --strict", ["cut.jpg"]),
