@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ganforge.batches import Attributed, Captioned, Labelled, LowHigh, Masked, Pairs, SemiLabelled, TwoDomains, Unpaired
 from ganforge.data import Finite, Source, from_arrays, from_fields, open_source
 from ganforge.errors import RequestError
-from ganforge.metrics import evaluate, examine, labelled, material, readers, translated
+from ganforge.metrics import evaluate, examine, material, readers
 from ganforge.metrics.fidelity import l1, levels, psnr
 from ganforge.metrics.restored import enlarged, mean_colour
 
@@ -436,7 +436,7 @@ def test_the_game_and_the_random_state_are_left_as_they_were(quarters: Finite) -
 
 def test_no_score_depends_on_how_many_pictures_are_looked_at_at_a_time(quarters: Finite, monkeypatch: pytest.MonkeyPatch) -> None:
     sampler, sorts = evaluate(Sampler(), quarters, n=50), evaluate(Sorts(4), quarters, n=50)
-    for module in (labelled, material, readers, translated):
+    for module in (material, readers):
         monkeypatch.setattr(module, "CHUNK", 7)
     assert evaluate(Sorts(4), quarters, n=50) == pytest.approx(sorts)
     assert evaluate(Sampler(), quarters, n=50) == pytest.approx(sampler, rel=1e-3, abs=1e-4)

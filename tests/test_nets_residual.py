@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from networks import assert_the_same_function_in_every_layout_and_precision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -224,17 +225,7 @@ def test_every_parameter_gets_a_finite_gradient(name: str) -> None:
 @every_network
 def test_channels_last_and_bf16_are_the_same_function(name: str) -> None:
     network, x = small(name)
-    expected = network(x)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    x = x.to(memory_format=torch.channels_last)
-    torch.testing.assert_close(network(x), expected, rtol=1e-4, atol=1e-5)
-    with torch.autocast("cpu", torch.bfloat16):
-        y = network(x)
-    assert y.dtype == torch.bfloat16
-    # Eight bits of mantissa, a dozen layers.
-    assert (y.float() - expected).norm() < 0.1 * expected.norm()
-    y.float().square().mean().backward()
-    assert all(p.grad is not None and p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in network.parameters())
+    assert_the_same_function_in_every_layout_and_precision(network, x)
 
 
 @every_network

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from networks import Constant
 from torch import Tensor, nn
 
 from ganforge.batches import ImageSpec, Masked
@@ -39,17 +40,6 @@ class Paint(nn.Module):
 
     def forward(self, code: Tensor) -> Tensor:
         return self.level.expand(len(code), 1, self.side, self.side)
-
-
-class Constant(nn.Module):
-    """A discriminator that says the same of everything."""
-
-    def __init__(self, logit: float) -> None:
-        super().__init__()
-        self.logit = nn.Parameter(torch.tensor(logit))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.logit.expand(len(x))
 
 
 def test_at_128_pixels_it_has_the_parameters_of_the_authors_code() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from networks import Constant
 from torch import Tensor, nn
 
 from ganforge.batches import Images, ImageSpec
@@ -18,17 +19,6 @@ def count(network: nn.Module) -> int:
 
 def pictures(n: int, size: int = 16) -> Iterator[Images]:
     return itertools.repeat(Images(torch.rand(n, 1, size, size)))
-
-
-class Constant(nn.Module):
-    """A discriminator that says the same of everything."""
-
-    def __init__(self, logit: float) -> None:
-        super().__init__()
-        self.logit = nn.Parameter(torch.tensor(logit))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.logit.expand(len(x))
 
 
 def test_at_64_pixels_it_has_the_parameters_of_the_authors_code() -> None:

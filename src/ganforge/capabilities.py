@@ -141,6 +141,12 @@ class Judges(Protocol):
         ...
 
 
+def ends_of(way: str) -> tuple[str, str]:
+    """Of a way of `Translates` the field of the batch that is given and that which is wanted: "a2b" is ("a", "b")."""
+    given, wanted = way.split("2")
+    return given, wanted
+
+
 CAPABILITIES: dict[str, type] = {
     "sample": Samples,
     "sample-class": SamplesClasses,

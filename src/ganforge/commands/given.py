@@ -74,3 +74,13 @@ def at_least_one(option: str, value: int) -> None:
     """RequestError where it is not."""
     if value < 1:
         raise RequestError(f"{option} {value}: must be at least 1")
+
+
+def free_file(out: str | Path, suffixes: tuple[str, ...], force: bool) -> Path:
+    """Where a command writes its one file; RequestError where that ends in none of the suffixes, or exists and is not to be overwritten."""
+    path = Path(out)
+    if path.suffix not in suffixes:
+        raise RequestError(f"--out {out}: must end in {' or '.join(suffixes)}")
+    if path.exists() and not force:
+        raise RequestError(f"--out {out}: exists; --force overwrites it")
+    return path

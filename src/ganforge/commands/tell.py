@@ -15,9 +15,9 @@ from ganforge.batches import ImageSpec
 from ganforge.capabilities import Classifies, Clusters, Encodes, able
 from ganforge.commands.apply import Fit
 from ganforge.commands.each import Each
-from ganforge.commands.given import about_pictures, image_spec, run_and_pictures
+from ganforge.commands.given import about_pictures, free_file, image_spec, run_and_pictures
 from ganforge.data.shelves import readable
-from ganforge.errors import RequestError, TrainingError
+from ganforge.errors import TrainingError
 from ganforge.files import atomic_write
 from ganforge.game import Game
 from ganforge.options import parse
@@ -91,7 +91,7 @@ def cluster_command(arguments: list[str], about: str) -> int:
 def encode_pictures(game: Game, spec: ImageSpec, given: str, options: EncodeOptions) -> int:
     """The exit code; the file holds the sound pictures in the order of their names."""
     encoder = able(game, Encodes)
-    out = _free(options.out, (".csv", ".npy", ".npz"), options.filing.force)
+    out = free_file(options.out, (".csv", ".npy", ".npz"), options.filing.force)
     names, codes, code = _told(game, spec, find(given), options.filing.fit, encoder.encode, "encoding")
     if out.suffix == ".csv":
         numbers = map(str, range(codes.shape[1]))
@@ -126,7 +126,7 @@ def _sorted(
     noun: str,
     labels: Sequence[str],
 ) -> int:
-    path = None if out is None else _free(out, (".csv",), filing.force)
+    path = None if out is None else free_file(out, (".csv",), filing.force)
     names, probabilities, code = _told(game, spec, find(given), filing.fit, probabilities_of, f"telling the {noun}")
     labels = labels or [str(number) for number in range(probabilities.shape[1])]
     rows = []
@@ -174,12 +174,3 @@ def _write(path: Path, header: list[str], rows: list[list[str]]) -> None:
     # Names of files that are no UTF-8 are written as the bytes that they are.
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         csv.writer(file).writerows([header, *rows])
-
-
-def _free(out: str, suffixes: tuple[str, ...], force: bool) -> Path:
-    path = Path(out)
-    if path.suffix not in suffixes:
-        raise RequestError(f"--out {out}: must end in {' or '.join(suffixes)}")
-    if path.exists() and not force:
-        raise RequestError(f"--out {out}: exists; --force overwrites it")
-    return path

@@ -14,7 +14,7 @@ from torch import Tensor
 from ganforge import pictures
 from ganforge.batches import ImageSpec, images_to_bytes
 from ganforge.capabilities import SamplesClasses, able, judge, sampler
-from ganforge.commands.given import at_least_one, image_spec, run_first, source_of
+from ganforge.commands.given import at_least_one, free_file, image_spec, run_first, source_of
 from ganforge.errors import RequestError
 from ganforge.files import atomic_write
 from ganforge.game import Game
@@ -83,7 +83,7 @@ def sample_run(game: Game, run: RunFolder, options: SampleOptions) -> int:
     """Samples of whatever kind is asked for, as a picture or as files; the exit code."""
     out = Path(options.out or run.path / "samples.png")
     if options.each is None:
-        _free(out, options.force or options.out is None, (".png",))
+        free_file(out, (".png",), options.force or options.out is None)
     if options.class_ == "all":
         return _of_all_classes(game, run, options, out)
     with seeded(options.seed, game.device):
@@ -135,7 +135,7 @@ def interpolate_command(arguments: list[str], about: str) -> int:
     run, rest = run_first(arguments, "interpolate")
     options = parse(InterpolateOptions, rest, "interpolate RUN", about)
     out = Path(options.out or run.path / "interpolation.png")
-    _free(out, options.force or options.out is None, (".png", ".gif", ".webp"))
+    free_file(out, (".png", ".gif", ".webp"), options.force or options.out is None)
     game = load(run.path, device=options.device)
     moving = out.suffix != ".png"
     label = None if options.class_ is None else class_number(options.class_, _classes(game, run))
@@ -178,10 +178,3 @@ def _animate(out: Path, samples: Tensor, game: Game, run: RunFolder) -> None:
             else:
                 _portrait(frames[-1], sample[None], game, run)
         pictures.animation(frames, out)
-
-
-def _free(path: Path, force: bool, suffixes: tuple[str, ...]) -> None:
-    if path.suffix not in suffixes:
-        raise RequestError(f"--out {path}: must end in {' or '.join(suffixes)}")
-    if path.exists() and not force:
-        raise RequestError(f"--out {path}: exists; --force overwrites it")

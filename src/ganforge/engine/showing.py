@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ganforge import pictures
 from ganforge.batches import Batch, ImageSpec, LowHigh, Masked, Pairs
-from ganforge.capabilities import Edits, Inpaints, Samples, SamplesClasses, SamplesText, Translates, Upscales, judge
+from ganforge.capabilities import Edits, Inpaints, Samples, SamplesClasses, SamplesText, Translates, Upscales, ends_of, judge
 from ganforge.data import Stream
 from ganforge.files import atomic_write
 from ganforge.game import Game
@@ -50,7 +50,7 @@ def answers(game: Game, batch: Batch) -> list[Sequence[Tensor]]:
     fields, groups = batch.tensors(), list[Sequence[Tensor]]()
     if isinstance(game, Translates):
         for way in game.ways:
-            given, wanted = way.split("2")
+            given, wanted = ends_of(way)
             truth = [fields[wanted]] if isinstance(batch, Pairs) else []
             groups.append([fields[given], game.translate(fields[given], way), *truth])
     if isinstance(game, Upscales) and isinstance(batch, LowHigh):

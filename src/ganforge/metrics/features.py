@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -54,6 +55,11 @@ def classes_of(part: Part) -> tuple[str, ...]:
     """The names of the classes of labelled pictures."""
     classes: tuple[str, ...] = getattr(part.source.spec, "classes", ())
     return classes
+
+
+def places_of(part: Part, names: tuple[str, ...]) -> Tensor:
+    """For each class of labelled pictures its place in `names`, [k] int64; -1 for a class that is none of them."""
+    return torch.tensor([names.index(name) if name in names else -1 for name in classes_of(part)], dtype=torch.int64)
 
 
 def features_of(extractor: Extractor, part: Part) -> Features:

@@ -20,10 +20,10 @@ from torch import Tensor
 
 from ganforge.batches import Labelled, SemiLabelled, TwoDomains
 from ganforge.capabilities import Classifies, Clusters, Encodes
-from ganforge.metrics.features import Pixels, classes_of
+from ganforge.metrics.features import Pixels, classes_of, places_of
 from ganforge.metrics.findings import NotMeasuredError, Score, Section
 from ganforge.metrics.manifolds import MOST, Features, as_features
-from ganforge.metrics.material import CHUNK, Material, Part, as_kind, request_of
+from ganforge.metrics.material import Material, Part, as_kind, request_of, told
 from ganforge.metrics.readers import reader_of, taught_on
 
 Numbers = NDArray[np.int64]
@@ -35,7 +35,7 @@ def clusters(game: Clusters, material: Material) -> Section:
     """How far the groups that the game found are the classes; beside it k-means on pixels with as many groups."""
     part = _tested(material)
     images, labels = _labelled(part)
-    said = torch.cat([game.cluster(chunk.to(material.device)).cpu() for chunk in images.split(CHUNK)])
+    said = told(game.cluster, images, material.device)
     groups, count = said.argmax(dim=1).numpy(), said.shape[1]
     pixels = Pixels().features(images)
     with warnings.catch_warnings():
@@ -80,7 +80,7 @@ def codes(game: Encodes, material: Material) -> Section:
     found = []
     for part in (learn.first(MOST), test.first(material.n)):
         images, labels = _labelled(part)
-        coded = torch.cat([game.encode(chunk.to(material.device)).float().cpu() for chunk in images.split(CHUNK)])
+        coded = told(game.encode, images, material.device)
         found.append((as_features(coded), Pixels().features(images), _in_terms(labels, part, classes_of(learn))))
     (learned, pixels, truth), (tested, tested_pixels, true) = found
     scores = []
@@ -117,7 +117,7 @@ def classes(game: Classifies, material: Material) -> Section:
     labels = _in_terms(own, part, names)
     if (labels < 0).all():
         raise NotMeasuredError(f"the classes of {part.source.name!r} are {', '.join(classes_of(part))}; the run's are {', '.join(names)}")
-    said = torch.cat([game.classify(chunk.to(material.device)).cpu() for chunk in images.split(CHUNK)]).argmax(dim=1).numpy()
+    said = told(game.classify, images, material.device).argmax(dim=1).numpy()
     plain, what = _plain(material, images, labels)
     beside = {} if plain is None else {what: plain}
     confusion = confusion_matrix(labels, said, labels=np.arange(len(names)))
@@ -171,5 +171,5 @@ def _labelled(part: Part) -> tuple[Tensor, Numbers]:
 
 def _in_terms(labels: Numbers, part: Part, names: tuple[str, ...]) -> Numbers:
     """The labels of a part as indices into `names`; -1 for a class that is none of them."""
-    place = np.array([names.index(name) if name in names else -1 for name in classes_of(part)], dtype=np.int64)
-    return place[labels]
+    placed: Numbers = places_of(part, names).numpy()[labels]
+    return placed

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from ganforge.batches import LowHigh, Masked, Pairs, images_from_bytes, images_to_bytes
-from ganforge.capabilities import Inpaints, Translates, Upscales
+from ganforge.capabilities import Inpaints, Translates, Upscales, ends_of
 from ganforge.metrics.fidelity import l1, levels, luma, psnr, ssim
 from ganforge.metrics.findings import NotMeasuredError, Score, Section
 from ganforge.metrics.material import Material, Part, as_kind
@@ -50,7 +50,7 @@ def pairs(game: Translates, material: Material) -> Section:
     part, learn = material.shown(Pairs), as_kind(material.trained, Pairs, "train")
     scores = []
     for way in game.ways:
-        given, wanted = way.split("2")
+        given, wanted = ends_of(way)
         tally, usual = Tally(), None if learn is None else _mean_picture(Part.of(learn).first(1000), wanted)
         for batch in part.batches(Pairs, material.device):
             a, b = batch.tensors()[given], levels(batch.tensors()[wanted])

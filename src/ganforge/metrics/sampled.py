@@ -8,7 +8,7 @@ from torch import Tensor
 from ganforge.batches import Captioned, Images, ImageSpec, Labelled
 from ganforge.capabilities import Samples, SamplesClasses, SamplesText
 from ganforge.metrics.distances import fid, kid, nearest
-from ganforge.metrics.features import classes_of, extractor_of, features_of
+from ganforge.metrics.features import classes_of, extractor_of, features_of, places_of
 from ganforge.metrics.findings import NotMeasuredError, Score, Section
 from ganforge.metrics.manifolds import MOST
 from ganforge.metrics.material import Material, Part, as_kind, as_pictures, same
@@ -81,8 +81,7 @@ def asked_classes(game: SamplesClasses, material: Material) -> Section:
 
 def read_right(reader: Reader, test: Part, known: tuple[str, ...]) -> float:
     """The share of labelled pictures that a reader of the classes `known` reads right."""
-    names = classes_of(test)
-    place = torch.tensor([known.index(name) if name in known else -1 for name in names])
+    place = places_of(test, known)
     right = [reader.says(batch.x).argmax(dim=1) == place[batch.tensors()["label"]] for batch in test.batches(Labelled)]
     return torch.cat(right).double().mean().item()
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from ganforge.batches import Batch, Labelled, TwoDomains, Unpaired
-from ganforge.capabilities import Translates
+from ganforge.capabilities import Translates, ends_of
 from ganforge.metrics.distances import kid
-from ganforge.metrics.features import classes_of, extractor_of
+from ganforge.metrics.features import classes_of, extractor_of, places_of
 from ganforge.metrics.fidelity import l1, levels
 from ganforge.metrics.findings import NotMeasuredError, Score, Section
-from ganforge.metrics.material import CHUNK, Material, Part, as_kind
+from ganforge.metrics.material import Material, Part, as_kind, told
 from ganforge.metrics.readers import reader_of
 from ganforge.metrics.restored import LEVELS
 from ganforge.metrics.sampled import read_right
@@ -33,7 +33,7 @@ def domains(game: Translates, material: Material) -> Section:
     scores: list[Score] = []
     notes: list[str] = []
     for way in game.ways:
-        given, wanted = way.split("2")
+        given, wanted = ends_of(way)
         inputs, real = (_pictures(material, kind, side) for side in (given, wanted))
         made = _through(game, inputs, way, material.device)
         scores.append(_distance(material, way, inputs, made, real, sides.index(wanted)))
@@ -49,7 +49,7 @@ def domains(game: Translates, material: Material) -> Section:
 
 
 def _through(game: Translates, images: Tensor, way: str, device: torch.device) -> Tensor:
-    return torch.cat([game.translate(chunk.to(device), way).float().cpu() for chunk in images.split(CHUNK)])
+    return told(lambda chunk: game.translate(chunk, way), images, device)
 
 
 def _pictures(material: Material, kind: type[Batch], field: str) -> Tensor:
@@ -75,7 +75,7 @@ def _label_kept(game: Translates, material: Material, way: str, given: int, want
     names = classes_of(learn)
     reader = reader_of("classes", learn, len(names))
     part = Part.of(source, material.seed).first(material.n)
-    place = torch.tensor([names.index(name) if name in names else -1 for name in classes_of(part)])
+    place = places_of(part, names)
     kept, before = [], []
     for batch in part.batches(Labelled):
         true = place[batch.tensors()["label"]]
