@@ -88,15 +88,16 @@ def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_the_published_file_is_asked_for_by_its_hash_and_a_failed_download_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: dict[str, object] = {}
+    asked: list[str] = []
 
-    def no_network(url: str, **options: object) -> dict[str, Tensor]:
-        asked.update(options, url=url)
+    def no_network(url: str, _path: str, hash_prefix: str, **_options: object) -> None:
+        asked.extend([url, hash_prefix])
         raise OSError("no route to host")
 
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", no_network)
-    with pytest.raises(RequestError, match=r"could not be fetched \(no route to host\); give a file"):
+    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: "nowhere")
+    monkeypatch.setattr(Path, "mkdir", lambda *_, **__: None)
+    with pytest.raises(RequestError, match=r"VGG19's weights could not be fetched from .* \(no route to host\); give a file"):
         vgg.VGG19("vgg19")
-    assert asked["check_hash"] is True
-    assert asked["weights_only"] is True
-    assert str(asked["url"]).endswith("vgg19-dcbb9e9d.pth")
+    assert asked[0].endswith("vgg19-dcbb9e9d.pth")
+    assert asked[1] == "dcbb9e9d"

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import ganforge
-from ganforge import use
+from ganforge import use, zoo
 from ganforge.batches import ImageSpec, images_from_bytes, images_to_bytes
 from ganforge.errors import RequestError
 from ganforge.game import Game, Player
 from ganforge.runs import RunFolder, RunRecord
-from ganforge.use.conditions import class_number
+from ganforge.use.conditions import class_number, noise_columns
 from ganforge.use.dials import parse_dials, steps_of
 from ganforge.use.seeds import seeded
 from ganforge.weights import save_weights
@@ -363,3 +363,12 @@ def test_a_picture_written_and_read_again_is_the_same(channels: int, tmp_path: P
     assert use.as_picture(whole).mode == ("L" if channels == 1 else "RGB")
     with pytest.raises(RequestError, match=r"\[2, 3, 4, 4\]"):
         use.as_picture(torch.zeros(2, 3, 4, 4))
+
+
+def test_the_noise_in_a_latent_is_told_from_the_class_or_the_text_that_is_asked_for() -> None:
+    classes = ImageSpec(8, 8, 1, classes=("a", "b", "c"))
+    of_classes = zoo.find("acgan")(classes, latent_dim=5, maps=(4,), width=4)
+    assert noise_columns(of_classes, classes).tolist() == [True] * 5 + [False] * 3
+    texts = ImageSpec(16, 16, 1, text=6)
+    of_texts = zoo.find("stackgan")(texts, latent_dim=4, condition=3, width=4, judge_width=2, blocks=1, enlarge=2)
+    assert noise_columns(of_texts, texts).tolist() == [True] * 10 + [False] * 6

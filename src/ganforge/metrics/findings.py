@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from ganforge.errors import RequestError
 
@@ -15,12 +15,18 @@ class NotMeasuredError(RequestError):
 
 @dataclass(frozen=True)
 class Score:
-    """One number, its `unit` ("" for shares and counts), and `beside` it what the same measure gives for something known."""
+    """One number, its `unit` ("" for shares and counts), and `beside` it what the same measure gives for something known.
+
+    `better` says which way is better ("" where neither is); `space` is the identity of the extractor in whose features it was taken ("" for
+    none): numbers of two spaces must not be compared.
+    """
 
     name: str
     value: float
     unit: str = ""
     beside: Mapping[str, float] = field(default_factory=dict)
+    better: Literal["lower", "higher", ""] = ""
+    space: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ganforge.downloads import fetch
 from ganforge.errors import RequestError
 
 _PLAN = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, 256, "pool", 512, 512, 512, 512, "pool", 512, 512, 512, 512)
-_PUBLISHED = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
+_PUBLISHED, _SHA256 = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth", "dcbb9e9d"
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -81,15 +82,7 @@ def _place(number: int) -> int:
 
 
 def _read(weights: str) -> dict[str, Tensor]:
-    if weights == "vgg19":
-        try:
-            published: dict[str, Tensor] = torch.hub.load_state_dict_from_url(
-                _PUBLISHED, map_location="cpu", check_hash=True, weights_only=True
-            )
-        except (OSError, RuntimeError) as error:
-            raise RequestError(f"the weights of VGG19 could not be fetched ({error}); give a file of them") from None
-        return published
-    path = Path(weights).expanduser()
+    path = fetch(_PUBLISHED, _SHA256, "VGG19's weights") if weights == "vgg19" else Path(weights).expanduser()
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:

@@ -9,10 +9,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ganforge.batches import ImageSpec, Spec
 from ganforge.capabilities import Samples, SamplesClasses, SamplesText, able
 from ganforge.data.text import load_encoder
 from ganforge.errors import RequestError
 from ganforge.game import Game
+from ganforge.use.seeds import seeded
+
+_DRAWS = 64
 
 
 def class_number(asked: str, classes: Sequence[str]) -> int:
@@ -50,3 +54,16 @@ def latents_of_text(game: Game, text: str, encoder: Path, n: int) -> Tensor:
         raise RequestError(f"--text {text!r}: none of these words is in the captions that the run was trained on")
     with torch.no_grad():
         return sampler.latent_of_text(vector.to(game.device).expand(n, -1))
+
+
+def noise_columns(game: Game, spec: Spec) -> Tensor:
+    """Which numbers of a latent are noise, [k] of bool; the others say what is asked for: a class, a text, a code of few values.
+
+    Told from draws: nearly all values of noise differ, also where the same text is asked for.
+    """
+    with torch.no_grad(), seeded(0, game.device):
+        if isinstance(game, SamplesText) and isinstance(spec, ImageSpec):
+            drawn = game.latent_of_text(torch.ones(_DRAWS, spec.text, device=game.device))
+        else:
+            drawn = able(game, Samples).latent(_DRAWS)
+    return torch.tensor([len(column.unique()) > _DRAWS // 2 for column in drawn.flatten(1).T])
