@@ -8,12 +8,12 @@ import torch
 from scipy.linalg import sqrtm
 
 from ganforge.data import open_source
+from ganforge.metrics.asked import ranks
 from ganforge.metrics.distances import fid, kid, mmd, nearest
-from ganforge.metrics.features import Pixels
+from ganforge.metrics.extractors import Pixels
 from ganforge.metrics.labelled import majority_accuracy, matched_accuracy, neighbour_accuracy, probe_accuracy
 from ganforge.metrics.manifolds import Features
 from ganforge.metrics.material import Part
-from ganforge.metrics.sampled import ranks
 
 
 def rows(seed: int, n: int = 200, d: int = 6) -> Features:

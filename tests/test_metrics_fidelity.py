@@ -1,4 +1,4 @@
-"""PSNR, SSIM, luma and the simple ways to fill and enlarge, against closed forms, loops and the reference where it is installed."""
+"""PSNR, SSIM, MS-SSIM, luma and the simple ways to fill and enlarge: against closed forms, loops, and the reference where it is there."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from importlib import import_module
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from scipy.signal import convolve2d
 from torch import Tensor
 
-from ganforge.metrics.fidelity import l1, levels, luma, psnr, ssim
+from ganforge.batches import Batch, LowHigh, Masked, Pairs, images_to_bytes
+from ganforge.data import from_fields
+from ganforge.metrics import Section, examine
+from ganforge.metrics.fidelity import LEAST_SIDE, l1, levels, luma, ms_ssim, psnr, ssim
 from ganforge.metrics.restored import enlarged, mean_colour
 
 
@@ -79,6 +84,118 @@ def test_ssim_is_that_of_scikit_image() -> None:
     )
     assert ssim(x, y).item() == pytest.approx(expected, rel=1e-6)
     assert psnr(x, y).item() == pytest.approx(metrics.peak_signal_noise_ratio(x.numpy(), y.numpy(), data_range=255))
+
+
+def plainly(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """MS-SSIM of two grey pictures as the paper's program has it: one window of two dimensions, edges mirrored where a side is odd."""
+    bell = np.array([[math.exp(-((i - 5) ** 2 + (j - 5) ** 2) / (2 * 1.5**2)) for j in range(11)] for i in range(11)])
+    bell /= bell.sum()
+
+    def local(picture: NDArray[np.float64]) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = convolve2d(picture, bell, mode="valid")
+        return found
+
+    value = 1.0
+    for scale, weight in enumerate((0.0448, 0.2856, 0.3001, 0.2363, 0.1333)):
+        mx, my = local(x), local(y)
+        vx, vy, cov = local(x * x) - mx * mx, local(y * y) - my * my, local(x * y) - mx * my
+        contrast = (2 * cov + 58.5225) / (vx + vy + 58.5225)
+        luminance = (2 * mx * my + 6.5025) / (mx * mx + my * my + 6.5025)
+        value *= (luminance * contrast if scale == 4 else contrast).mean() ** weight
+        x, y = (np.pad(p, [(0, side % 2) for side in p.shape], mode="symmetric") for p in (x, y))
+        x, y = ((p[::2, ::2] + p[1::2, ::2] + p[::2, 1::2] + p[1::2, 1::2]) / 4 for p in (x, y))
+    return float(value)
+
+
+@pytest.mark.parametrize(("height", "width"), [(176, 192), (161, 175)])
+@pytest.mark.parametrize("amount", [0.1, 0.6])
+def test_ms_ssim_is_that_of_plain_arithmetic_mean_over_the_channels(height: int, width: int, amount: float) -> None:
+    coarse = torch.nn.functional.interpolate(noise(1, 3, 12, 12), size=(height, width), mode="bilinear")
+    x = 0.5 * coarse + 0.5 * noise(1, 3, height, width)
+    y = (1 - amount) * x + amount * noise(1, 3, height, width, seed=1)
+    expected = np.mean([plainly(x[0, channel].numpy(), y[0, channel].numpy()) for channel in range(3)])
+    assert 0.1 < expected < 0.999
+    assert ms_ssim(x, y).item() == pytest.approx(expected, abs=1e-9)
+
+
+def test_ms_ssim_of_flat_pictures_is_the_luminance_term_to_the_last_power() -> None:
+    a, b, c1 = 100.0, 140.0, (0.01 * 255) ** 2
+    flat = torch.ones(2, 1, 176, 176).double()
+    assert ms_ssim(a * flat, b * flat).tolist() == pytest.approx([((2 * a * b + c1) / (a**2 + b**2 + c1)) ** 0.1333] * 2)
+
+
+def test_ms_ssim_of_a_picture_and_its_negative_is_nought_and_of_equal_ones_one() -> None:
+    x = noise(2, 1, 161, 161)
+    assert ms_ssim(255 - x, x).tolist() == [0, 0]
+    assert ms_ssim(x, x).tolist() == pytest.approx([1, 1])
+
+
+def test_ms_ssim_needs_five_scales() -> None:
+    assert LEAST_SIDE == 161
+    with pytest.raises(ValueError, match="200x160"):
+        ms_ssim(noise(1, 1, 160, 200), noise(1, 1, 160, 200))
+
+
+class Does:
+    """Answers with the very picture, with noise, and, of holes, with what is there."""
+
+    ways = ("a2b",)
+    reach = 0
+
+    def translate(self, image: Tensor, way: str) -> Tensor:
+        return image
+
+    def upscale(self, image: Tensor) -> Tensor:
+        return image.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+    def inpaint(self, image: Tensor, mask: Tensor) -> Tensor:
+        return image
+
+
+def section(kind: type[Batch], side: int, channels: int = 3) -> Section:
+    """What is found of two pictures of this side, read as `kind`."""
+    high = noise(2, channels, side, side) / 127.5 - 1
+    pixels = images_to_bytes(high).numpy()
+    small = images_to_bytes(torch.nn.functional.avg_pool2d(high, 2)).numpy()
+    hole = np.zeros((2, side, side), dtype=np.float32)
+    hole[:, :8, :8] = 1
+    if kind is Pairs:
+        source = from_fields(Pairs, a=pixels, b=255 - pixels)
+    elif kind is LowHigh:
+        source = from_fields(LowHigh, low=small, high=pixels)
+    else:
+        source = from_fields(Masked, image=pixels, mask=hole)
+    return examine(Does(), source)[0]
+
+
+@pytest.mark.parametrize(("kind", "side", "least"), [(Pairs, 162, 162), (LowHigh, 166, 162)])
+def test_ms_ssim_stands_beside_ssim_where_what_is_compared_is_large_enough(kind: type[Batch], side: int, least: int) -> None:
+    large, small = section(kind, side), section(kind, side - 2)
+    names = [score.name for score in large.scores]
+    assert any("MS-SSIM" in name for name in names)
+    assert f"{least}x{least}" in large.notes[0]
+    assert [score.name for score in small.scores] == [name for name in names if "MS-SSIM" not in name]
+    assert "no MS-SSIM below 161" in small.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "channels", "words"),
+    [
+        (Pairs, 3, ("RGB", "0 to 255", "no border", "Gaussian window of 11x11, sigma 1.5", "over 2 pictures")),
+        (Pairs, 1, ("grey",)),
+        (LowHigh, 3, ("Y of BT.601", "2 pixels at each border left out", "20x20", "Gaussian window of 11x11, sigma 1.5")),
+        (Masked, 3, ("RGB", "in the hole alone", "over 2 pictures")),
+    ],
+)
+def test_how_pictures_were_compared_is_said(kind: type[Batch], channels: int, words: tuple[str, ...]) -> None:
+    found = section(kind, 24, channels)
+    assert [word for word in words if word not in found.notes[0]] == []
+
+
+@pytest.mark.parametrize("kind", [Pairs, LowHigh, Masked])
+def test_every_score_says_which_way_is_better(kind: type[Batch]) -> None:
+    for score in section(kind, 24).scores:
+        assert score.better == ("lower" if "L1" in score.name else "higher"), score.name
 
 
 @pytest.mark.parametrize(

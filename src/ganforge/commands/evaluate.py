@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
 
 from ganforge.batches import Images, ImageSpec, Labelled
-from ganforge.commands.given import at_least_one, run_first, source_of
+from ganforge.commands.given import at_least_one, image_spec, run_first, source_of
 from ganforge.data import Finite, Reading, Source, Split, open_source
 from ganforge.errors import RequestError
 from ganforge.files import write_json
-from ganforge.metrics import Section, examine
+from ganforge.metrics import Extractor, Section, examine, game_extractor
 from ganforge.options import parse
 from ganforge.runs import RunFolder, RunRecord
 from ganforge.use.load import load
@@ -34,8 +33,13 @@ class EvaluateOptions:
     """The same seed gives the same samples."""
     size: str | None = None
     """Cut the pictures to this size, 256 or 96x64, for games that take any; None: as the run read them."""
-    features: Literal["auto", "pixels", "classifier"] = "auto"
-    """Where FID and KID are taken: the features of a classifier taught on labelled pictures, or pixels; auto: what there is."""
+    features: str = "auto"
+    """The features that pictures are compared in: pixels, classifier (taught on labelled pictures), classifier:RUN, inception, or a FILE
+    (.pt, .pth, .torchscript, .onnx); auto: classifier where there are labels, else pixels."""
+    metrics: str | None = None
+    """Only these measures, by name, with commas: fid,kid; None: all."""
+    lpips: str | None = None
+    """Measure LPIPS too where pictures are compared with those wanted: vgg, which is fetched once (528 MB), or a TorchScript FILE."""
     labelled: str | None = None
     """SOURCE of labelled pictures for independent classifiers; None: the run's data, where they have labels."""
     out: str | None = None
@@ -58,13 +62,24 @@ def evaluate_command(arguments: list[str], about: str) -> int:
         labels=_labels(run, options.labelled),
         n=options.n,
         seed=options.seed,
-        features=options.features,
+        features=_features(options),
+        metrics=[name.strip() for name in options.metrics.split(",")] if options.metrics else (),
+        lpips=options.lpips,
     )
     out = Path(options.out or run.path / "evaluation.json")
     write_json(out, _told(run, source, options, sections))
     _print(sections, f"{source.name}, {options.split} part, {options.n} samples or pictures at most, seed {options.seed}")
     print(out)
     return 0
+
+
+def _features(options: EvaluateOptions) -> str | Extractor:
+    """What is asked for; of a run, its game."""
+    kind, colon, named = options.features.partition(":")
+    if kind != "classifier" or not colon:
+        return options.features
+    run = RunFolder(Path(named))
+    return game_extractor(load(run.path, device=options.device), image_spec(run), f"classifier:{run.path.resolve().name}")
 
 
 def _measured_on(run: RunFolder, options: EvaluateOptions) -> Source:
@@ -115,15 +130,20 @@ def _labels(run: RunFolder, data: str | None) -> tuple[Finite, Finite] | None:
 def _told(run: RunFolder, source: Source, options: EvaluateOptions, sections: list[Section]) -> dict[str, object]:
     """What the JSON file holds."""
     scores = [score for section in sections for score in section.scores]
+    spaces = {space.identity: asdict(space) for section in sections for space in section.spaces}
     return {
         "run": str(run.path),
         "data": source.name,
+        "fingerprint": source.fingerprint if isinstance(source, Finite) else "",
         "split": options.split,
         "n": options.n,
         "seed": options.seed,
         "features": options.features,
         "measures": {score.name: score.value for score in scores},
         "beside": {score.name: dict(score.beside) for score in scores if score.beside},
+        "better": {score.name: score.better for score in scores},
+        "space": {score.name: score.space for score in scores},
+        "extractors": list(spaces.values()),
         "sections": [asdict(section) for section in sections],
     }
 

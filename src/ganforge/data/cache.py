@@ -26,7 +26,7 @@ from rich.console import Console
 
 # Part of every key: decoded by other rules, the same files are other pictures.
 _RULES = "4"
-_OURS = re.compile(r"(\.lock-|\.draft-|shard-|reader-)?([0-9a-f]{64})(\.json|\.safetensors)?")
+_OURS = re.compile(r"(\.lock-|\.draft-|shard-|reader-|features-)?([0-9a-f]{64})(\.json|\.safetensors)?")
 _FILES = frozenset(("about.json", "pixels.npy", "shapes.npy"))
 _PATIENCE = 2.0  # seconds of waiting for another process before a person should know why nothing happens
 _SPARE = 2**24  # bytes left free beside what is written
@@ -214,5 +214,5 @@ def _key_of(path: Path) -> str | None:
     if path.is_dir():
         ours = kind in (None, ".draft-") and not ending and {file.name for file in path.iterdir()} <= _FILES
     else:
-        ours = (kind, ending) in ((".lock-", None), ("shard-", ".json"), ("reader-", ".safetensors"))
+        ours = (kind, ending) in ((".lock-", None), ("shard-", ".json"), ("reader-", ".safetensors"), ("features-", ".safetensors"))
     return key if ours else None

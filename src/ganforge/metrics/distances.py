@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import pairwise_distances_argmin_min
@@ -18,14 +20,18 @@ def fid(real: Features, generated: Features) -> float:
 
     |mu_1 - mu_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^{1/2}), which Heusel et al. 2017, arXiv:1706.08500, take of Inception's features.
     """
-    first, second = real.astype(np.float64), generated.astype(np.float64)
-    covariances = [np.atleast_2d(np.cov(rows, rowvar=False)) for rows in (first, second)]
-    values, vectors = np.linalg.eigh(covariances[0])
-    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
-    # S_1 S_2 has the eigenvalues of this symmetric matrix, whose roots are never complex, however few the samples.
-    overlap = np.sqrt(np.linalg.eigvalsh(root @ covariances[1] @ root).clip(min=0)).sum()
-    apart = first.mean(axis=0) - second.mean(axis=0)
-    return max(0.0, float(apart @ apart + sum(np.trace(each) for each in covariances) - 2 * overlap))
+    first, second = _root(real), _root(generated)
+    # The roots of the eigenvalues of S_1 S_2 are the singular values of R_1 R_2', S = R'R: never complex, however few rows there are.
+    overlap = np.linalg.svd(first @ second.T, compute_uv=False).sum()
+    apart = real.mean(axis=0, dtype=np.float64) - generated.mean(axis=0, dtype=np.float64)
+    return max(0.0, float(apart @ apart + (first**2).sum() + (second**2).sum() - 2 * overlap))
+
+
+def _root(rows: Features) -> NDArray[np.float64]:
+    """R of the covariance R'R of rows [n, d]: [min(n, d), d]."""
+    centred = rows - rows.mean(axis=0, dtype=np.float64)
+    # numpy's annotations know no mode of qr that gives an array.
+    return cast("NDArray[np.float64]", np.linalg.qr(centred / np.sqrt(len(rows) - 1), mode="r"))
 
 
 def kid(real: Features, generated: Features, seed: int) -> tuple[float, float]:

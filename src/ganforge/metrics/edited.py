@@ -8,7 +8,7 @@ from sklearn.metrics import balanced_accuracy_score
 from ganforge.batches import Attributed
 from ganforge.capabilities import Edits
 from ganforge.metrics.fidelity import l1, levels
-from ganforge.metrics.findings import NotMeasuredError, Score, Section
+from ganforge.metrics.findings import NotMeasuredError, Score, Section, Space
 from ganforge.metrics.material import Material
 from ganforge.metrics.readers import reader_of
 from ganforge.metrics.restored import LEVELS
@@ -46,6 +46,7 @@ def edits(game: Edits, material: Material) -> Section:
         beside = {"not edited": torch.cat(before).double().mean().item()}
         if both_there:
             beside["classifier on real, balanced"] = float(balanced_accuracy_score(truth[:, column].numpy(), said[:, column].numpy()))
-        scores.append(Score(f"{dial}: edits confirmed", torch.cat(confirmed).double().mean().item(), beside=beside))
-        scores.append(Score(f"{dial}: change when asked for what is", torch.cat(change).mean().item(), LEVELS))
-    return Section("edits", scores)
+        share = torch.cat(confirmed).double().mean().item()
+        scores.append(Score(f"{dial}: edits confirmed", share, beside=beside, better="higher", space=reader.identity))
+        scores.append(Score(f"{dial}: change when asked for what is", torch.cat(change).mean().item(), LEVELS, better="lower"))
+    return Section("edits", scores, spaces=[Space.of(reader)])

@@ -1,54 +1,65 @@
-"""Where pictures are compared: a space of features in which near means alike."""
+"""Which extractor is meant: by its name, its file, or what the data at hand allow."""
 
 from __future__ import annotations
 
-from typing import Protocol
+import difflib
+from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from ganforge.errors import RequestError
+from ganforge.metrics.extractors import Pixels
 from ganforge.metrics.findings import NotMeasuredError
-from ganforge.metrics.manifolds import Features, as_features
-from ganforge.metrics.material import Material, Part
+from ganforge.metrics.manifolds import Extractor, TellsClasses
+from ganforge.metrics.material import CPU, Material, Part
+from ganforge.metrics.pretrained import SUFFIXES, from_file, inception
 from ganforge.metrics.readers import reader_of
+from ganforge.metrics.reference import features_of
 
-_SIDE = 16
+__all__ = ["Extractor", "Pixels", "classes_of", "classifier_of", "extractor_of", "features_of", "open_extractor", "places_of"]
 
-
-class Extractor(Protocol):
-    """Makes features of pictures; scores name it, as those of two extractors cannot be compared."""
-
-    name: str
-
-    def features(self, images: Tensor) -> Features:
-        """[n, C, H, W] in [-1, 1] to [n, d]; a row depends on its own picture alone."""
-        ...
+_NAMES = ("auto", "pixels", "classifier", "inception")
 
 
-class Pixels:
-    """The pixels themselves, averaged down to at most 16 a side: alike is what has the same layout of light and colour."""
+def open_extractor(asked: str, device: torch.device | str = CPU) -> Extractor:
+    """The extractor that needs no data: "pixels", "inception", or a TorchScript or ONNX file of one's own, on `device`.
 
-    name = "pixels"
-
-    def features(self, images: Tensor) -> Features:
-        """See `Extractor`."""
-        size = min(_SIDE, images.shape[2]), min(_SIDE, images.shape[3])
-        return as_features(F.interpolate(images.float().cpu(), size=size, mode="area"))
+    RequestError where there is none of this name, or the file is none.
+    """
+    if asked == "pixels":
+        return Pixels()
+    if asked == "inception":
+        return inception(torch.device(device))
+    if Path(asked).suffix in SUFFIXES:
+        return from_file(Path(asked).expanduser(), torch.device(device))
+    near = difflib.get_close_matches(asked, _NAMES, n=1)
+    hint = f"did you mean {near[0]}? There are" if near else "there are"
+    files = f"files that end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
+    raise RequestError(f"features {asked!r}: no extractor is called that; {hint} {', '.join(_NAMES)}, classifier:RUN, and {files}")
 
 
 def extractor_of(material: Material, side: int = 0) -> Extractor:
     """The extractor that is asked for; "auto" is that of a classifier taught on labelled pictures, where there are such, else pixels."""
-    if material.features == "pixels":
-        return Pixels()
+    if not isinstance(material.features, str):
+        return material.features
     try:
-        learn, _ = material.labelled(side)
-        return reader_of("classes", learn, len(classes_of(learn)))
+        return _taught(material, side)
     except NotMeasuredError:
         if material.features == "classifier":
             raise
         return Pixels()
+
+
+def classifier_of(material: Material) -> TellsClasses:
+    """The extractor that is asked for, where it knows classes; else a classifier taught on labelled pictures."""
+    asked = material.features
+    return asked if isinstance(asked, TellsClasses) else _taught(material)
+
+
+def _taught(material: Material, side: int = 0) -> TellsClasses:
+    learn, _ = material.labelled(side)
+    return reader_of("classes", learn, len(classes_of(learn)))
 
 
 def classes_of(part: Part) -> tuple[str, ...]:
@@ -60,8 +71,3 @@ def classes_of(part: Part) -> tuple[str, ...]:
 def places_of(part: Part, names: tuple[str, ...]) -> Tensor:
     """For each class of labelled pictures its place in `names`, [k] int64; -1 for a class that is none of them."""
     return torch.tensor([names.index(name) if name in names else -1 for name in classes_of(part)], dtype=torch.int64)
-
-
-def features_of(extractor: Extractor, part: Part) -> Features:
-    """Those of all pictures of the part, [n, d]."""
-    return np.concatenate([extractor.features(batch.x) for batch in part.batches(part.source.kinds[0])])

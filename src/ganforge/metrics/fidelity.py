@@ -1,4 +1,4 @@
-"""How near a picture is to the one that was wanted, pixel by pixel: L1, PSNR, SSIM, in levels of 0 to 255."""
+"""How near a picture is to the one that was wanted, pixel by pixel: L1, PSNR, SSIM, MS-SSIM, in levels of 0 to 255."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from ganforge.batches import images_to_bytes
 
 _HIGHEST = 100.0
 _WINDOW, _SIGMA = 11, 1.5
+_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+
+LEAST_SIDE = (_WINDOW - 1) * 2 ** (len(_WEIGHTS) - 1) + 1
+"""The shortest side for MS-SSIM, 161: the window must lie within the smallest of the five scales."""
 
 
 def levels(images: Tensor) -> Tensor:
@@ -34,13 +38,42 @@ def _mean(values: Tensor, where: Tensor | None) -> Tensor:
     return (values * weights).flatten(1).sum(dim=1) / weights.flatten(1).sum(dim=1)
 
 
+def window(height: int, width: int) -> int:
+    """The side of SSIM's window: 11, or the largest odd one that fits into smaller pictures."""
+    return min(_WINDOW, *((side - 1) // 2 * 2 + 1 for side in (height, width)))
+
+
 def ssim(made: Tensor, wanted: Tensor) -> Tensor:
     """The structural similarity of each picture, [n]: 1 where both are equal. Of colours the mean over the channels.
 
     Wang et al. 2004 (IEEE TIP 13:4): a Gaussian window of 11x11 with standard deviation 1.5 wherever it lies wholly within the picture,
     K_1 = 0.01, K_2 = 0.03. Of pictures below 11 pixels the window is the largest odd one that fits.
     """
-    size = min(_WINDOW, *((side - 1) // 2 * 2 + 1 for side in made.shape[2:]))
+    return _likeness(made, wanted)[0].mean(dim=1)
+
+
+def ms_ssim(made: Tensor, wanted: Tensor) -> Tensor:
+    """SSIM at five scales in one number of each picture, [n], 0 to 1; pictures of `LEAST_SIDE` a side or more, else ValueError.
+
+    Wang, Simoncelli and Bovik 2003 (Asilomar, "Multiscale structural similarity for image quality assessment"): contrast and structure at
+    each scale, luminance at the last, to the powers of their table. A scale is the mean of 2x2 pixels of that before, edges repeated;
+    what is below 0 counts as 0, as powers of it are none.
+    """
+    if min(made.shape[2:]) < LEAST_SIDE:
+        raise ValueError(f"pictures of {made.shape[3]}x{made.shape[2]}: MS-SSIM needs {LEAST_SIDE} pixels a side or more")
+    product = torch.ones(made.shape[:2], dtype=made.dtype)
+    for scale, weight in enumerate(_WEIGHTS):
+        if scale:
+            # ceil_mode divides by what lies within, which is what repeating an odd edge gives.
+            made, wanted = (F.avg_pool2d(pictures, 2, ceil_mode=True) for pictures in (made, wanted))
+        whole, contrast = _likeness(made, wanted)
+        product *= (whole if scale == len(_WEIGHTS) - 1 else contrast).clamp_min(0) ** weight
+    return product.mean(dim=1)
+
+
+def _likeness(made: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """SSIM, and its factor of contrast and structure alone: [n, C] each, means over all places of the window."""
+    size = window(made.shape[2], made.shape[3])
     bell = torch.exp(-(torch.arange(size, dtype=made.dtype) - size // 2).square() / (2 * _SIGMA**2))
     bell /= bell.sum()
 
@@ -52,8 +85,10 @@ def ssim(made: Tensor, wanted: Tensor) -> Tensor:
     var_x, var_y = blurred(made.square()) - mean_x.square(), blurred(wanted.square()) - mean_y.square()
     cov = blurred(made * wanted) - mean_x * mean_y
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    like = (2 * mean_x * mean_y + c1) * (2 * cov + c2) / ((mean_x.square() + mean_y.square() + c1) * (var_x + var_y + c2))
-    return like.view(len(made), -1).mean(dim=1)
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x.square() + mean_y.square() + c1)
+    contrast = (2 * cov + c2) / (var_x + var_y + c2)
+    whole, alone = (values.flatten(1).mean(dim=1).view(made.shape[:2]) for values in (luminance * contrast, contrast))
+    return whole, alone
 
 
 def luma(pictures: Tensor) -> Tensor:

@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ganforge.errors import RequestError
+from ganforge.metrics.manifolds import Extractor
+
+Better = Literal["lower", "higher", ""]
+"""Which way a score is better; "" where neither is."""
 
 
 class NotMeasuredError(RequestError):
@@ -25,18 +29,36 @@ class Score:
     value: float
     unit: str = ""
     beside: Mapping[str, float] = field(default_factory=dict)
-    better: Literal["lower", "higher", ""] = ""
+    better: Better = ""
     space: str = ""
 
 
 @dataclass(frozen=True)
+class Space:
+    """The extractor in whose features, or by whose verdicts, scores were taken: see `manifolds.Extractor`."""
+
+    name: str
+    identity: str
+    about: str
+
+    @classmethod
+    def of(cls, extractor: Extractor) -> Space:
+        """What is to be known of an extractor beside its scores."""
+        return cls(extractor.name, extractor.identity, extractor.about)
+
+
+@dataclass(frozen=True)
 class Section:
-    """The scores of one thing that a game can do; `details` are what JSON has and a table has no room for, `notes` lines for a person."""
+    """The scores of one thing that a game can do.
+
+    `details` are what JSON has and a table has no room for, `notes` lines for a person, `spaces` what the scores' `space` names.
+    """
 
     title: str
     scores: list[Score]
     notes: list[str] = field(default_factory=list)
     details: Mapping[str, Any] = field(default_factory=dict)
+    spaces: list[Space] = field(default_factory=list)
 
 
 def flat(sections: Iterable[Section]) -> dict[str, float]:

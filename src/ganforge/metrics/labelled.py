@@ -20,7 +20,8 @@ from torch import Tensor
 
 from ganforge.batches import Labelled, SemiLabelled, TwoDomains
 from ganforge.capabilities import Classifies, Clusters, Encodes
-from ganforge.metrics.features import Pixels, classes_of, places_of
+from ganforge.metrics.extractors import Pixels
+from ganforge.metrics.features import classes_of, places_of
 from ganforge.metrics.findings import NotMeasuredError, Score, Section
 from ganforge.metrics.manifolds import MOST, Features, as_features
 from ganforge.metrics.material import Material, Part, as_kind, request_of, told
@@ -48,7 +49,9 @@ def clusters(game: Clusters, material: Material) -> Section:
         "NMI": lambda found, true: float(normalized_mutual_info_score(true, found)),
         "ARI": lambda found, true: float(adjusted_rand_score(true, found)),
     }
-    scores = [Score(what, of(groups, labels), beside={"k-means on pixels": of(plain, labels)}) for what, of in measures.items()]
+    scores = [
+        Score(what, of(groups, labels), beside={"k-means on pixels": of(plain, labels)}, better="higher") for what, of in measures.items()
+    ]
     used = int((np.bincount(groups, minlength=count) > 0).sum())
     return Section("groups", scores, [f"{used} of {count} groups are used, for {len(classes_of(part))} classes"])
 
@@ -86,7 +89,7 @@ def codes(game: Encodes, material: Material) -> Section:
     scores = []
     for name, accuracy in (("linear probe", probe_accuracy), (f"{_NEIGHBOURS} nearest neighbours", neighbour_accuracy)):
         plain = accuracy(pixels, truth, tested_pixels, true)
-        scores.append(Score(f"{name} on codes", accuracy(learned, truth, tested, true), beside={"on pixels": plain}))
+        scores.append(Score(f"{name} on codes", accuracy(learned, truth, tested, true), beside={"on pixels": plain}, better="higher"))
     return Section("codes", scores, [f"codes of {learned.shape[1]} numbers"])
 
 
@@ -122,7 +125,7 @@ def classes(game: Classifies, material: Material) -> Section:
     beside = {} if plain is None else {what: plain}
     confusion = confusion_matrix(labels, said, labels=np.arange(len(names)))
     details = {"classes": list(names), "confusion (rows: true, columns: said)": confusion.tolist()}
-    return Section("classes", [Score("error", float(np.mean(said != labels)), beside=beside)], [], details)
+    return Section("classes", [Score("error", float(np.mean(said != labels)), beside=beside, better="lower")], [], details)
 
 
 def _plain(material: Material, images: Tensor, labels: Numbers) -> tuple[float | None, str]:

@@ -1,9 +1,10 @@
-"""Precision, recall, density and coverage: do the samples lie where real ones lie, and the other way round?"""
+"""Features, and what makes them; precision, recall, density and coverage: do samples lie where real ones lie, and the other way round?"""
 
 from __future__ import annotations
 
 import io
 from contextlib import redirect_stdout
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,6 +21,38 @@ Features = NDArray[np.float32]
 
 MOST = 5000
 """The most real and the most generated samples that are compared; time and memory grow with the square."""
+
+
+class Extractor(Protocol):
+    """Makes features of pictures: a space in which near means alike. Numbers that were taken in two such spaces are never compared."""
+
+    @property
+    def name(self) -> str:
+        """Short, for people: it stands in the names of scores."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """The name and a hash of everything that the features depend on: two extractors of one identity are one function."""
+        ...
+
+    @property
+    def about(self) -> str:
+        """In words, how pictures are brought to it: size, way of resizing, range."""
+        ...
+
+    def features(self, images: Tensor) -> Features:
+        """[n, C, H, W] in [-1, 1] to [n, d]; a row depends on its own picture alone."""
+        ...
+
+
+@runtime_checkable
+class TellsClasses(Extractor, Protocol):
+    """An extractor that knows classes too."""
+
+    def probabilities(self, images: Tensor) -> Features:
+        """[n, C, H, W] in [-1, 1] to the probability of each class, [n, k]."""
+        ...
 
 
 def manifold_scores(real: Features, generated: Features, neighbours: int, prefix: str = "") -> dict[str, float]:

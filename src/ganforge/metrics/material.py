@@ -17,6 +17,8 @@ from ganforge.data.layouts.request import Opened, Request
 from ganforge.data.opening import LAYOUTS
 from ganforge.errors import RequestError
 from ganforge.metrics.findings import NotMeasuredError
+from ganforge.metrics.manifolds import Extractor
+from ganforge.metrics.perceptual import Perceptual
 
 CHUNK = 64
 """Pictures that a game or a network sees at a time; no score depends on it."""
@@ -81,7 +83,8 @@ class Material:
     """`tested` is what a game is measured on, `trained` what it learned from (the same where nothing is held out).
 
     `labels` are two sources of labelled pictures, to learn from and to test on, that replace those found; `n` is how many samples or
-    pictures a measure takes, `seed` which ones; `device` is the game's; `features` is "pixels", "classifier" or "auto".
+    pictures a measure takes, `seed` which ones; `device` is the game's; `features` is an extractor, "classifier" or "auto"; `metrics` are
+    the measures that are wanted; `lpips` compares two pictures, where a network for that is given.
     """
 
     tested: Source
@@ -90,7 +93,13 @@ class Material:
     n: int
     seed: int
     device: torch.device
-    features: str
+    features: str | Extractor
+    metrics: frozenset[str]
+    lpips: Perceptual | None = None
+
+    def wants(self, *metrics: str) -> bool:
+        """Whether any of these measures is asked for."""
+        return not self.metrics.isdisjoint(metrics)
 
     @property
     def spec(self) -> ImageSpec:

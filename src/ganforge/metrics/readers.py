@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import cast
@@ -20,9 +21,10 @@ from torch.nn import functional as F
 from ganforge.batches import Attributed, Batch, Captioned, Labelled
 from ganforge.errors import TrainingError
 from ganforge.files import atomic_write
+from ganforge.metrics.extractors import identity_of, resized, weights_hash
 from ganforge.metrics.findings import NotMeasuredError
-from ganforge.metrics.manifolds import Features
-from ganforge.metrics.material import CHUNK, Part
+from ganforge.metrics.manifolds import Features, as_features
+from ganforge.metrics.material import Part, told
 
 # Part of every key: taught by other rules, the same pictures make another reader.
 _RULES = 5
@@ -64,21 +66,33 @@ class Reader(nn.Module):
         """[n, C, side, side] to [n, outputs]."""
         return cast(Tensor, self.head(self.trunk(images)))
 
-    def prepared(self, images: Tensor) -> Tensor:
-        """[n, C, H, W] at the reader's size, on its device."""
-        here = images.detach().to(self.head.weight.device).float()
-        return resized(here, self.side)
+    @property
+    def about(self) -> str:
+        """How pictures are brought to it."""
+        return f"pictures in [-1, 1], {self.side}x{self.side}, antialiased bilinear; a network that was taught on real pictures at hand"
+
+    @cached_property
+    def identity(self) -> str:
+        """Its weights name it, once it is taught."""
+        return identity_of(self.name, self.about, weights_hash(self))
 
     @torch.no_grad()
     def says(self, images: Tensor) -> Tensor:
         """[n, C, H, W] in [-1, 1] to outputs [n, k] on the CPU, a few at a time."""
-        return torch.cat([self(self.prepared(part)).cpu() for part in images.split(CHUNK)])
+        return self._told(self, images)
+
+    @torch.no_grad()
+    def probabilities(self, images: Tensor) -> Features:
+        """[n, C, H, W] in [-1, 1] to the probabilities of classes, [n, k], of one that was taught classes."""
+        return as_features(self.says(images).softmax(dim=1))
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Features:
         """[n, C, H, W] in [-1, 1] to its last hidden layer, [n, 128], of which the mean square is 1 over what it was taught on."""
-        found: Features = torch.cat([(self.trunk(self.prepared(part)) * self.scale).cpu() for part in images.split(CHUNK)]).numpy()
-        return found
+        return as_features(self._told(lambda shown: self.trunk(shown) * self.scale, images))
+
+    def _told(self, of: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        return told(lambda chunk: of(resized(chunk.float(), (self.side, self.side))), images, self.scale.device)
 
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -163,7 +177,7 @@ def taught_on(images: Tensor, labels: Tensor, outputs: int) -> Reader:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         reader = Reader(images.shape[1], outputs, side)
-        _teach(reader, resized(images, side), labels, F.cross_entropy)
+        _teach(reader, resized(images, (side, side)), labels, F.cross_entropy)
     return reader.eval().requires_grad_(False)
 
 
@@ -171,13 +185,6 @@ def _side(shape: Sequence[int]) -> int:
     """The size at which pictures of this shape, (channels, height, width), are read."""
     shorter = min(shape[1:])
     return 16 if shorter <= 16 else 64 if shorter >= 64 else 32
-
-
-def resized(images: Tensor, side: int) -> Tensor:
-    """[n, C, H, W] to squares, smoothed where they shrink."""
-    if images.shape[2:] == (side, side):
-        return images
-    return F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
 
 
 def _teach(reader: Reader, images: Tensor, answers: Tensor, loss: Loss) -> None:
@@ -213,7 +220,7 @@ def _in_batches(count: int, size: int, steps: int) -> Iterable[Tensor]:
 def _gathered(batches: Iterable[Batch], field: str, side: int) -> tuple[Tensor, Tensor]:
     images, answers = [], []
     for batch in batches:
-        images.append(resized(batch.x, side))
+        images.append(resized(batch.x, (side, side)))
         answers.append(batch.tensors()[field])
     return torch.cat(images), torch.cat(answers)
 

@@ -1,22 +1,30 @@
-"""Of games that make new data: how near samples are to real ones, whether they are what was asked for, whether they are copies."""
+"""Of games that make new data: how near samples are to real ones, how sure and how varied, and whether they are copies."""
 
 from __future__ import annotations
+
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from ganforge.batches import Captioned, Images, ImageSpec, Labelled
-from ganforge.capabilities import Samples, SamplesClasses, SamplesText
+from ganforge.batches import Images, ImageSpec, Labelled
+from ganforge.capabilities import Samples
+from ganforge.data import Finite
 from ganforge.metrics.distances import fid, kid, nearest
-from ganforge.metrics.features import classes_of, extractor_of, features_of, places_of
-from ganforge.metrics.findings import NotMeasuredError, Score, Section
-from ganforge.metrics.manifolds import MOST
+from ganforge.metrics.extractors import Pixels
+from ganforge.metrics.features import classifier_of, extractor_of
+from ganforge.metrics.findings import NotMeasuredError, Score, Section, Space
+from ganforge.metrics.images import inception_score
+from ganforge.metrics.manifolds import MOST, Extractor, Features, manifold_scores
 from ganforge.metrics.material import Material, Part, as_kind, as_pictures, same
-from ganforge.metrics.measuring import measure
-from ganforge.metrics.readers import Reader, reader_of
+from ganforge.metrics.measuring import check, measured
+from ganforge.metrics.reference import features_of, probabilities_of
 
-_CANDIDATES = 100
 _CHUNK = 256
+_NEIGHBOURS = 5
+_PICTURE_METRICS = ("manifold", "fid", "kid", "inception-score", "memorisation")
+SAMPLE_METRICS = ("points", *_PICTURE_METRICS)
+"""The measures of samples: "points" of points and curves, the others of pictures."""
 
 
 def drawn(game: Samples, latent: Tensor) -> Tensor:
@@ -25,93 +33,126 @@ def drawn(game: Samples, latent: Tensor) -> Tensor:
 
 
 def samples(game: Samples, material: Material) -> Section:
-    """The scores of `measure`; of pictures FID and KID too, and how near samples come to the pictures that the game learned from.
-
-    Beside FID and KID stand those of other real pictures, where there are such. "nearest training picture" is the mean distance of a
-    sample to it over that of a picture which the game has not seen: about 1 where samples are new, towards 0 where they are copies.
-    """
-    made = drawn(game, game.latent(material.n))
+    """Of points the scores of `measure`; of pictures those of `Compared`."""
     tested = material.tested
-    if not isinstance(tested.spec, ImageSpec):
-        return Section("samples", [Score(name, value) for name, value in measure(made, tested, seed=material.seed).items()])
+    pictures = isinstance(tested.spec, ImageSpec)
+    wanted = [name for name in (_PICTURE_METRICS if pictures else ("points",)) if material.wants(name)]
+    if not wanted:
+        of = f"pictures: they are measured by {', '.join(_PICTURE_METRICS)}" if pictures else "points: they are measured by points"
+        raise NotMeasuredError(f"data {tested.name!r} are {of}")
+    made = drawn(game, game.latent(material.n))
+    if not pictures:
+        scores, _ = measured(made, tested, material.seed)
+        return Section("samples", scores)
     real = as_kind(tested, Labelled) or as_kind(tested, Images)
     if real is None:
         raise NotMeasuredError(f"data {tested.name!r} cannot be read as pictures")
-    scores = [Score(name, value) for name, value in measure(made, real, seed=material.seed).items()]
-    extractor = extractor_of(material)
-    reference = Part.of(real, material.seed).first(MOST)
-    of_samples, of_reference = extractor.features(made), features_of(extractor, reference)
-    seen, unseen = material.seen(), material.unseen()
-    other = seen if unseen is not None and same(unseen.source, as_pictures(tested)) else unseen
-    of_other = None if other is None else features_of(extractor, other.first(material.n))
-    beside = {} if of_other is None else {"other real": fid(of_reference, of_other)}
-    scores.append(Score(f"FID ({extractor.name})", fid(of_reference, of_samples), beside=beside))
-    mean, spread = kid(of_reference, of_samples, material.seed)
-    beside = {} if of_other is None else {"other real": kid(of_reference, of_other, material.seed)[0]}
-    scores.append(Score(f"KID ({extractor.name})", mean, beside={"spread": spread, **beside}))
-    if seen is not None and unseen is not None:
-        of_seen = features_of(extractor, seen)
-        ratio = nearest(of_samples, of_seen) / max(nearest(features_of(extractor, unseen), of_seen), 1e-12)
-        scores.append(Score(f"nearest training picture ({extractor.name})", ratio, beside={"held-out": 1.0}))
-    return Section("samples", scores)
+    check(made, real)
+    compared, section = Compared(made, real, material), Section("samples", [])
+    for name in wanted:
+        try:
+            section.scores.extend(getattr(compared, name.replace("-", "_"))())
+        except NotMeasuredError as error:
+            section.notes.append(f"{name} not measured: {error}")
+    if not section.scores:
+        raise NotMeasuredError("; ".join(section.notes))
+    section.notes.extend(compared.notes)
+    section.spaces.extend(compared.spaces.values())
+    return section
 
 
-def asked_classes(game: SamplesClasses, material: Material) -> Section:
-    """The share of samples to which an independent classifier gives the class that was asked for, as many of each class."""
-    names = material.spec.classes
-    if not names:
-        raise NotMeasuredError(f"data {material.trained.name!r} has no classes")
-    learn, test = material.labelled()
-    known = classes_of(learn)
-    if set(names) - set(known):
-        raise NotMeasuredError(f"the classes of {learn.source.name!r} are {', '.join(known)}; the run's are {', '.join(names)}")
-    reader = reader_of("classes", learn, len(known))
-    asked = torch.arange(max(material.n, len(names))) % len(names)
-    made = drawn(game, game.latent_of_class(asked.to(material.device)))
-    right = reader.says(made).argmax(dim=1) == torch.tensor([known.index(name) for name in names])[asked]
-    of_class = {name: right[asked == number].double().mean().item() for number, name in enumerate(names)}
-    least = min(of_class, key=lambda name: of_class[name])
-    beside = {"real held-out": read_right(reader, test, known), "chance": 1 / len(names)}
-    scores = [
-        Score("of the class asked for", right.double().mean().item(), beside=beside),
-        Score("of the class asked for, worst class", of_class[least]),
-    ]
-    return Section("samples of a class", scores, [f"the worst class is {least}"], {"of the class asked for": of_class})
+class Compared:
+    """Pictures `made`, [n, C, H, W], beside real ones: a method for each measure; what two of them need is made once, and only then.
 
-
-def read_right(reader: Reader, test: Part, known: tuple[str, ...]) -> float:
-    """The share of labelled pictures that a reader of the classes `known` reads right."""
-    place = places_of(test, known)
-    right = [reader.says(batch.x).argmax(dim=1) == place[batch.tensors()["label"]] for batch in test.batches(Labelled)]
-    return torch.cat(right).double().mean().item()
-
-
-def asked_texts(game: SamplesText, material: Material) -> Section:
-    """Retrieval: the share of samples whose own text an independent reader finds first, or among the first 10, of 100 different texts."""
-    learn, test = material.parts(Captioned)
-    test = test.first(material.n)
-    texts = torch.cat([batch.tensors()["text"] for batch in test.batches(Captioned)])
-    reader = reader_of("texts", learn, texts.shape[1])
-    made = drawn(game, game.latent_of_text(texts.to(material.device)))
-    found = {what: ranks(reader.says(images), texts) for what, images in (("samples", made), ("real", test.images()))}
-    count = min(_CANDIDATES, len(texts.unique(dim=0)))
-    scores = []
-    for most in (1, 10):
-        of = {what: (rank < most).double().mean().item() for what, rank in found.items()}
-        beside = {"real held-out": of["real"], "chance": min(1.0, most / count)}
-        scores.append(Score(f"own text among the first {most} of {count}", of["samples"], beside=beside))
-    return Section("samples of a text", scores)
-
-
-def ranks(outputs: Tensor, texts: Tensor) -> Tensor:
-    """For each row of `outputs` [n, d] how many of up to 99 other texts are as near or nearer than its own, a row of `texts` [n, d].
-
-    Near by the angle. The other texts differ from its own and from each other; which ones they are depends on the row's number alone.
+    Beside a score stands that of other real pictures, where there are such.
     """
-    distinct, own = texts.unique(dim=0, return_inverse=True)
-    nearness = torch.nn.functional.normalize(outputs, dim=1) @ torch.nn.functional.normalize(distinct, dim=1).T
-    order = torch.rand(len(texts), len(distinct), generator=torch.Generator().manual_seed(0))
-    order.scatter_(1, own[:, None], 2.0)
-    others = order.argsort(dim=1)[:, : min(_CANDIDATES, len(distinct)) - 1]
-    # What is no number is not nearer than anything.
-    return (~(nearness.gather(1, others) < nearness.gather(1, own[:, None]))).sum(dim=1)
+
+    def __init__(self, made: Tensor, real: Finite, material: Material) -> None:
+        self.notes: list[str] = []
+        self.spaces: dict[str, Space] = {}
+        self._made, self._real, self._material = made, real, material
+        seen, unseen = material.seen(), material.unseen()
+        self._other = seen if unseen is not None and same(unseen.source, as_pictures(material.tested)) else unseen
+
+    @cached_property
+    def _extractor(self) -> Extractor:
+        found = extractor_of(self._material)
+        self._name(found)
+        return found
+
+    @cached_property
+    def _of_samples(self) -> Features:
+        return self._extractor.features(self._made)
+
+    @cached_property
+    def _reference(self) -> Part:
+        return Part.of(self._real, self._material.seed).first(MOST)
+
+    @cached_property
+    def _of_reference(self) -> Features:
+        return features_of(self._extractor, self._reference)
+
+    @cached_property
+    def _of_other(self) -> Features | None:
+        return None if self._other is None else features_of(self._extractor, self._other.first(self._material.n))
+
+    def _name(self, extractor: Extractor) -> None:
+        self.spaces[extractor.identity] = Space.of(extractor)
+
+    def manifold(self) -> list[Score]:
+        """Precision, recall, density and coverage of pixels, and in features where those are others; what `measure` says of classes."""
+        if min(len(self._made), len(self._reference)) <= _NEIGHBOURS:
+            raise NotMeasuredError(f"{_NEIGHBOURS} neighbours need {_NEIGHBOURS + 1} samples and real pictures or more")
+        scores, spaces = measured(self._made, self._real, self._material.seed)
+        self.spaces |= {space.identity: space for space in spaces}
+        extractor = self._extractor
+        if not isinstance(extractor, Pixels):
+            count = min(len(self._of_reference), len(self._of_samples), MOST)
+            values = manifold_scores(self._of_reference[:count], self._of_samples[:count], _NEIGHBOURS)
+            for name, value in values.items():
+                scores.append(Score(f"{name} ({extractor.name})", value, better="higher", space=extractor.identity))
+        return scores
+
+    def fid(self) -> list[Score]:
+        """Fréchet's distance."""
+        extractor, (n, d) = self._extractor, self._of_samples.shape
+        if min(n, len(self._of_reference)) <= d:
+            self.notes.append(
+                f"FID ({extractor.name}): {n} samples and {len(self._of_reference)} real pictures in {d} dimensions give covariances of "
+                "low rank, and an FID that is too high: compare it with others of as many alone"
+            )
+        beside = {} if self._of_other is None else {"other real": fid(self._of_reference, self._of_other)}
+        value = fid(self._of_reference, self._of_samples)
+        return [Score(f"FID ({extractor.name})", value, beside=beside, better="lower", space=extractor.identity)]
+
+    def kid(self) -> list[Score]:
+        """The kernel distance, and its spread."""
+        extractor, seed = self._extractor, self._material.seed
+        mean, spread = kid(self._of_reference, self._of_samples, seed)
+        beside = {} if self._of_other is None else {"other real": kid(self._of_reference, self._of_other, seed)[0]}
+        beside = {"spread": spread, **beside}
+        return [Score(f"KID ({extractor.name})", mean, beside=beside, better="lower", space=extractor.identity)]
+
+    def inception_score(self) -> list[Score]:
+        """How sure a classifier is of each, and how evenly of all; beside it of as many real pictures, held out where there are such."""
+        classifier = classifier_of(self._material)
+        self._name(classifier)
+        mean, spread = inception_score(classifier.probabilities(self._made))
+        unseen = self._material.unseen()
+        real, what = (self._reference, "real") if unseen is None else (unseen, "real held-out")
+        of_real = inception_score(probabilities_of(classifier, real.first(len(self._made))))[0]
+        beside = {"spread": spread, what: of_real}
+        return [Score(f"inception score ({classifier.name})", mean, beside=beside, better="higher", space=classifier.identity)]
+
+    def memorisation(self) -> list[Score]:
+        """The mean distance of a sample to the nearest training picture over that of a picture which the game has not seen.
+
+        About 1 where samples are new, towards 0 where they are copies.
+        """
+        seen, unseen = self._material.seen(), self._material.unseen()
+        if seen is None or unseen is None:
+            raise NotMeasuredError(f"data {self._material.trained.name!r} have no pictures that are known to be unseen in training")
+        extractor = self._extractor
+        of_seen = features_of(extractor, seen)
+        ratio = nearest(self._of_samples, of_seen) / max(nearest(features_of(extractor, unseen), of_seen), 1e-12)
+        return [Score(f"nearest training picture ({extractor.name})", ratio, beside={"held-out": 1.0}, space=extractor.identity)]

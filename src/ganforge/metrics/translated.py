@@ -9,14 +9,15 @@ from torch import Tensor
 
 from ganforge.batches import Batch, Labelled, TwoDomains, Unpaired
 from ganforge.capabilities import Translates, ends_of
+from ganforge.metrics.asked import read_right
 from ganforge.metrics.distances import kid
 from ganforge.metrics.features import classes_of, extractor_of, places_of
 from ganforge.metrics.fidelity import l1, levels
-from ganforge.metrics.findings import NotMeasuredError, Score, Section
+from ganforge.metrics.findings import NotMeasuredError, Score, Section, Space
+from ganforge.metrics.manifolds import Extractor
 from ganforge.metrics.material import Material, Part, as_kind, told
-from ganforge.metrics.readers import reader_of
+from ganforge.metrics.readers import Reader, reader_of
 from ganforge.metrics.restored import LEVELS
-from ganforge.metrics.sampled import read_right
 
 
 def domains(game: Translates, material: Material) -> Section:
@@ -32,20 +33,25 @@ def domains(game: Translates, material: Material) -> Section:
     sides = [field.name for field in fields(kind) if field.name != "label"]
     scores: list[Score] = []
     notes: list[str] = []
+    spaces: dict[str, Space] = {}
     for way in game.ways:
         given, wanted = ends_of(way)
         inputs, real = (_pictures(material, kind, side) for side in (given, wanted))
         made = _through(game, inputs, way, material.device)
-        scores.append(_distance(material, way, inputs, made, real, sides.index(wanted)))
+        extractor = extractor_of(material, sides.index(wanted))
+        spaces[extractor.identity] = Space.of(extractor)
+        scores.append(_distance(extractor, material.seed, way, inputs, made, real))
         try:
-            scores.append(_label_kept(game, material, way, sides.index(given), sides.index(wanted)))
+            kept, reader = _label_kept(game, material, way, sides.index(given), sides.index(wanted))
+            spaces[reader.identity] = Space.of(reader)
+            scores.append(kept)
         except NotMeasuredError as error:
             notes.append(f"{way}: labels not measured: {error}")
         back = f"{wanted}2{given}"
         if back in game.ways:
             returned = _through(game, made, back, material.device)
-            scores.append(Score(f"{way}: cycle error", l1(levels(returned), levels(inputs)).mean().item(), LEVELS))
-    return Section("translations, between domains", scores, notes)
+            scores.append(Score(f"{way}: cycle error", l1(levels(returned), levels(inputs)).mean().item(), LEVELS, better="lower"))
+    return Section("translations, between domains", scores, notes, spaces=list(spaces.values()))
 
 
 def _through(game: Translates, images: Tensor, way: str, device: torch.device) -> Tensor:
@@ -59,15 +65,14 @@ def _pictures(material: Material, kind: type[Batch], field: str) -> Tensor:
     return pictures[sorted(first.values())]
 
 
-def _distance(material: Material, way: str, inputs: Tensor, made: Tensor, real: Tensor, side: int) -> Score:
-    extractor = extractor_of(material, side)
+def _distance(extractor: Extractor, seed: int, way: str, inputs: Tensor, made: Tensor, real: Tensor) -> Score:
     of_real = extractor.features(real)
-    mean, spread = kid(of_real, extractor.features(made), material.seed)
-    untranslated = kid(of_real, extractor.features(inputs), material.seed)[0]
-    return Score(f"{way}: KID ({extractor.name})", mean, beside={"spread": spread, "untranslated": untranslated})
+    mean, spread = kid(of_real, extractor.features(made), seed)
+    beside = {"spread": spread, "untranslated": kid(of_real, extractor.features(inputs), seed)[0]}
+    return Score(f"{way}: KID ({extractor.name})", mean, beside=beside, better="lower", space=extractor.identity)
 
 
-def _label_kept(game: Translates, material: Material, way: str, given: int, wanted: int) -> Score:
+def _label_kept(game: Translates, material: Material, way: str, given: int, wanted: int) -> tuple[Score, Reader]:
     learn, test = material.labelled(wanted)
     source = as_kind(material.tested, Labelled, side=given)
     if source is None:
@@ -82,4 +87,5 @@ def _label_kept(game: Translates, material: Material, way: str, given: int, want
         kept.append(reader.says(game.translate(batch.x.to(material.device), way)).argmax(dim=1) == true)
         before.append(reader.says(batch.x).argmax(dim=1) == true)
     beside = {"untranslated": torch.cat(before).double().mean().item(), "real held-out": read_right(reader, test, names)}
-    return Score(f"{way}: label kept", torch.cat(kept).double().mean().item(), beside=beside)
+    share = torch.cat(kept).double().mean().item()
+    return Score(f"{way}: label kept", share, beside=beside, better="higher", space=reader.identity), reader
