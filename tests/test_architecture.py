@@ -37,11 +37,14 @@ KNOWS: dict[str, set[str]] = {
     "metrics": {"batches", "capabilities", "data", "downloads", "errors", "files"},
     "runs": {"batches", "errors", "files", "game", "ganforge", "zoo"},
     "use": {"batches", "capabilities", "data", "devices", "errors", "files", "game", "metrics", "runs", "weights"},
+    "diagnosis": {"metrics"},
     "engine": {
-        "augmentations", "batches", "capabilities", "data", "devices", "errors", "files", "game", "pictures", "runs", "use", "weights",
+        "augmentations", "batches", "capabilities", "data", "devices", "diagnosis", "errors", "files", "game", "metrics", "pictures",
+        "runs", "use", "weights",
     },
     "commands": {
-        "batches", "capabilities", "data", "engine", "errors", "files", "game", "metrics", "options", "pictures", "runs", "use", "zoo",
+        "batches", "capabilities", "data", "diagnosis", "engine", "errors", "files", "game", "metrics", "options", "pictures", "runs",
+        "use", "zoo",
     },
     "cli": {"commands", "errors", "ganforge"},
     "__main__": {"cli"},

@@ -26,6 +26,7 @@ from ganforge.commands.train import TrainOptions
 from ganforge.engine import Settings, Trainer, train
 from ganforge.engine.checkpoint import read_checkpoint, write_checkpoint
 from ganforge.engine.showing import show
+from ganforge.engine.watching import Watch
 from ganforge.errors import TrainingError
 from ganforge.game import Move, hyper_parameters, registered_name
 from ganforge.options import names_of
@@ -270,6 +271,19 @@ def test_what_is_shown_of_a_run_can_be_drawn(variant: Variant, tmp_path: Path) -
         show(trainer.game, trainer.stream, tmp_path / "shown.png", 0, {})
     able = any(can(trainer.game, task) for task in ("sample", "translate", "upscale", "inpaint", "edit"))
     assert (tmp_path / "shown.png").exists() == able
+
+
+@every_variant
+def test_a_look_of_the_watch_changes_nothing_and_its_signs_are_numbers(variant: Variant) -> None:
+    trainer = variant.trainer()
+    play(trainer, 2)
+    watch, before = Watch(trainer), (weights(trainer.game), trainer.state())
+    modes = [module.training for module in trainer.game.modules()]
+    found = watch.look() | watch.look()
+    assert_identical((weights(trainer.game), trainer.state()), before)
+    assert [module.training for module in trainer.game.modules()] == modes
+    assert all(math.isfinite(value) for value in found.values())
+    assert bool(found) == can(trainer.game, "sample")
 
 
 @every_variant

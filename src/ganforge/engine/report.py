@@ -96,7 +96,7 @@ class Report:
             rate = (round - self._recent[0][2]) / seconds
             left = _clock((self._rounds - round) / rate) + " left" if rate else ""
         speed = f"{self.speed:,.0f} {self._unit}/s"
-        shown = "  ".join(_value(key, value) for key, value in values.items())
+        shown = "  ".join(_value(key, value) for key, value in values.items() if not key.startswith("grad/"))
         self._progress.update(self._task, completed=round, description=phase, speed=speed, left=left, values=shown)
         if not self._live and now - self._last_plain >= self._plain_seconds:
             self._last_plain = now

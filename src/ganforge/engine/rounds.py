@@ -83,6 +83,10 @@ def _next_move(play: Play, sight: Sight | None, autocast: Callable[[], AbstractC
             return play.send(sight)
         except StopIteration:
             return None
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise TrainingError(f"batch normalisation of a single sample: {error}; give a larger --batch-size") from error
 
 
 def _not_yet(_parameters: Sequence[nn.Parameter]) -> AbstractContextManager[None]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganforge.errors import TrainingError
 from ganforge.game import Player
@@ -35,6 +35,11 @@ class Seat:
         self.average = [parameter.detach().clone() for parameter in self.parameters] if player.ema else []
         self.version = 0
         """Changes with the memory that the optimiser uses."""
+        self.listening = False
+        """Whether the norms of the gradients are noted at each step."""
+        self.gradient: Tensor | None = None
+        """The norm of the last gradient that was noted, a scalar."""
+        self._reached: Tensor | None = None
         self.begin()
 
     def begin(self) -> None:
@@ -83,6 +88,8 @@ class Seat:
 
     def step(self) -> None:
         """Clips, steps, averages, and drops the gradients, so that none is left for another player's move."""
+        if self.listening:
+            self._listen()
         if self.player.clip:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.player.clip)
         self.optimiser.step()
@@ -92,6 +99,20 @@ class Seat:
         if self.average:
             with torch.no_grad():
                 self._renew_average()
+
+    def _listen(self) -> None:
+        nothing = torch.zeros((), device=self.parameters[0].device)
+        norms = torch.stack(torch._foreach_norm([nothing if p.grad is None else p.grad for p in self.parameters]))
+        self.gradient = norms.norm()
+        # What is not finite is a gradient too.
+        reached = norms != 0
+        self._reached = reached if self._reached is None else self._reached | reached
+
+    def unreached(self) -> list[nn.Parameter]:
+        """The parameters that got no gradient whenever it was listened; none where it never was."""
+        if self._reached is None:
+            return []
+        return [p for p, reached in zip(self.parameters, self._reached.tolist(), strict=True) if not reached]
 
     def _renew_average(self) -> None:
         # Young averages forget faster, or the initial weights would colour the first thousands of steps.

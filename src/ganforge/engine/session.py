@@ -14,9 +14,12 @@ from ganforge.engine.ledger import NotFiniteError
 from ganforge.engine.memory import peak_memory
 from ganforge.engine.ranks import LostRankError
 from ganforge.engine.report import Report, round_to
+from ganforge.engine.scoring import PREFIX as SCORED
+from ganforge.engine.scoring import Scoring
 from ganforge.engine.seat import averaged
 from ganforge.engine.showing import finish, show
 from ganforge.engine.trainer import Trainer
+from ganforge.engine.watching import Watch
 from ganforge.errors import RequestError, TrainingError
 from ganforge.runs import RunFolder, RunRecord
 from ganforge.weights import save_weights
@@ -39,6 +42,8 @@ class Session:
         self.report = report
         self.ranks = trainer.ranks
         self._leads = self.ranks.rank == 0
+        self._watch = Watch(trainer) if trainer.settings.watch else None
+        self._scoring = Scoring(trainer, folder) if trainer.settings.evaluate_every else None
         self._every_rounds, self._every_seconds = trainer.settings.checkpoint_interval()
         self._sample_every = trainer.settings.sample_every or max(1, trainer.rounds // 24)
         self._saved_at = time.monotonic()
@@ -55,12 +60,16 @@ class Session:
         with self._stopping(), self._failing(), self.ranks.watching():
             if trainer.round == 0:
                 self._show()
+                if self._scoring and self._leads:
+                    # What cannot be measured is refused before the first round.
+                    with trainer.at_rest():
+                        self._scoring.measure()
             while trainer.round < trainer.rounds:
                 phase = trainer.play_round().name
                 # Asked once: a signal that comes from here on stops the next round, after a checkpoint of its own.
                 last = trainer.round == trainer.rounds
                 stopping, save = self.ranks.agree([self._asked_at is not None, self._clock_says_save()])
-                if trainer.round % settings.log_every == 0 or trainer.round == 1 or last:
+                if trainer.round % settings.log_every == 0 or trainer.round == 1 or last or self._time_to_score():
                     self._log(phase, before + time.monotonic() - began)
                 if trainer.round % self._sample_every == 0 or last:
                     self._show()
@@ -138,8 +147,38 @@ class Session:
         self._latest = self._read()
         self.trainer.ledger.clear()
         row = {"round": self.trainer.round, "phase": phase, "seconds": round_to(seconds), "speed": round_to(self.report.speed)}
+        row |= {"peak_mib": round_to(peak_memory(self.trainer.device)), **self._latest}
+        looks = self._watch is not None and self._leads and self._time_to_look()
+        if self._time_to_score() and self._leads:
+            row |= self._scores()
         with self._going_on("metrics.jsonl"):
-            self.report.log({**row, "peak_mib": round_to(peak_memory(self.trainer.device)), **self._latest})
+            self.report.log(row | (self._watch.look() if self._watch and looks else {}))
+        for finding in self._watch.news(self.folder.metric_rows()) if self._watch and looks else ():
+            self.report.say(f"round {self.trainer.round}: {finding}")
+
+    def _time_to_score(self) -> bool:
+        every, done = self.trainer.settings.evaluate_every, self.trainer.round
+        return every is not None and (done % every == 0 or done == self.trainer.rounds)
+
+    def _scores(self) -> dict[str, float]:
+        """The scores of now; the best so far is kept. An evaluation that fails does not end the game."""
+        assert self._scoring is not None
+        with self.trainer.at_rest():
+            try:
+                scores = self._scoring.measure()
+                with self._going_on("the best weights"):
+                    if self._scoring.keep_if_best(scores):
+                        score = self._scoring.chosen(scores)
+                        self.report.say(f"round {self.trainer.round}: the best so far, {score.name} {score.value:.4g}" if score else "")
+            except (RequestError, TrainingError) as error:
+                self.report.say(f"round {self.trainer.round}: not measured: {error}")
+                return {}
+        return {SCORED + score.name: score.value for score in scores if score.better}
+
+    def _time_to_look(self) -> bool:
+        """As often as pictures are drawn, but where there is a line to log it in."""
+        done, since = self.trainer.round, self.trainer.round - self.trainer.settings.log_every
+        return done == self.trainer.rounds or done // self._sample_every > max(since, 0) // self._sample_every
 
     def _tick(self, phase: str) -> None:
         # Its own values alone: this happens by the clock, when the other ranks are elsewhere. What is not finite is found with the rest.

@@ -27,6 +27,18 @@ class Settings:
     """Rounds between two lines of metrics.jsonl; losses stay on the device in between."""
     sample_every: int | None = None
     """Rounds between two pictures of the fixed latents; None: about 24 in all."""
+    evaluate_every: int | None = None
+    """Rounds between two evaluations, as of ganforge evaluate; their scores are drawn as curves, and RUN/best has the best. None: never."""
+    evaluate_metrics: str = ""
+    """Which measures, with commas (see ganforge evaluate); none named: all."""
+    evaluate_features: str = "auto"
+    """Where pictures are compared (see ganforge evaluate)."""
+    evaluate_n: int = 1000
+    """How many samples, or pictures, an evaluation takes."""
+    best: str | None = None
+    """The score by which the best is kept, by the beginning of its name, FID; None: the first of which a side is better."""
+    watch: bool = True
+    """Look at the game when pictures are drawn, and say in time what goes wrong (see ganforge doctor)."""
     accumulate: int = 1
     """Rounds played in lockstep, their gradients averaged: a batch K times larger in the memory of one."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -55,6 +67,7 @@ class Settings:
             if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
                 raise RequestError(f"--{name.replace('_', '-')} {getattr(self, name)}: give {' or '.join(get_args(kind))}")
         least = {"rounds": 0, "batch_size": 1, "keep": 1, "log_every": 1, "sample_every": 1, "accumulate": 1, "seed": 0}
+        least |= {"evaluate_every": 1, "evaluate_n": 2}
         for name, bound in least.items():
             value = getattr(self, name)
             if value is not None and value < bound:
@@ -70,7 +83,23 @@ class Settings:
 
 
 _LEVERS = {"recompute", "compile", "cuda_graph"}  # the same sums, rounded otherwise
-FREE_ON_RESUME = frozenset({"rounds", "checkpoint_every", "keep", "log_every", "sample_every", "device", *_LEVERS})
+FREE_ON_RESUME = frozenset(
+    {
+        "rounds",
+        "checkpoint_every",
+        "keep",
+        "log_every",
+        "sample_every",
+        "watch",
+        "evaluate_every",
+        "evaluate_metrics",
+        "evaluate_features",
+        "evaluate_n",
+        "best",
+        "device",
+        *_LEVERS,
+    }
+)
 """What a resumed run may choose anew; everything else would make it another run."""
 
 FIXED_ON_RESUME = frozenset(field.name for field in fields(Settings)) - FREE_ON_RESUME

@@ -22,7 +22,7 @@ _COMPARED = 12
 
 def show(game: Game, stream: Stream, path: Path, seed: int, values: dict[str, float]) -> None:
     """Draws what the game can do, from the same latents and inputs at each call. The caller guards its random state and mode."""
-    spec, caption = stream.source.spec, "  ".join(f"{name} {value:.2f}" for name, value in values.items() if not name.startswith("loss/"))
+    spec, caption = stream.source.spec, "  ".join(f"{name} {value:.2f}" for name, value in values.items() if "/" not in name)
     torch.manual_seed(seed)
     groups = answers(game, stream.at(0, _COMPARED)) if isinstance(spec, ImageSpec) else []
     if groups:

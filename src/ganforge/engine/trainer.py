@@ -89,7 +89,7 @@ class Trainer:
         if self.rounds < 1:
             raise RequestError("--rounds 0: must be at least 1, as no phase of this game has rounds of its own")
         for phase in self.phases:
-            self._share(phase)
+            self.share(phase)
         self.augmenter: Augmenter | None = None
         if settings.augment != "none":
             self.augmenter = Augmenter(self.game, stream.source.spec, settings.augment, tuple(settings.augment_policy.split(",")))
@@ -146,7 +146,7 @@ class Trainer:
             if phase.fresh and self.game.round == 0:
                 seat.begin()
             seat.schedule(self.game.round)
-        size, rank, world = self._share(phase), self.ranks.rank, self.ranks.world
+        size, rank, world = self.share(phase), self.ranks.rank, self.ranks.world
         of = self.settings.accumulate * world
         servings = [Serving(self._at, self.cursor, size, phase.size, k, of) for k in range(rank, of, world)]
         note = partial(self.ledger.add, self.round + 1)
@@ -155,6 +155,11 @@ class Trainer:
             rounds = [iter(phase.play(self._noted(each))) for each in batches]
             play_round(rounds, self.seats, note, self.round + 1, self._autocast(), self.ranks)
 
+        # A recorded round runs no Python that could listen.
+        listening = self.graphs is None and ((self.round + 1) % self.settings.log_every == 0 or self.round == 0)
+        for seat in self.seats.values():
+            seat.listening = listening
+            seat.gradient = None
         with self.augmenter.playing() if self.augmenter else nullcontext():
             if self.graphs is None:
                 run(servings, note)
@@ -164,13 +169,16 @@ class Trainer:
             raise TrainingError(f"round {self.round}: accumulated rounds drew unequal numbers of batches")
         self.cursor += servings[0].taken * of * size
         self.round += 1
+        for name, seat in self.seats.items():
+            if seat.gradient is not None:
+                self.ledger.note(self.round, f"grad/{name}", seat.gradient)
         if self.augmenter:
             self.augmenter.end_round(self.round, servings[0].taken * of * size, self.ranks.mean)
             if self.settings.augment == "ada":
                 self.ledger.note(self.round, "ada_p", self.augmenter.p.clone())
         return phase
 
-    def _share(self, phase: Phase) -> int:
+    def share(self, phase: Phase) -> int:
         """How many samples of each batch of the phase are this rank's."""
         size, world = phase.batch_size or self.settings.batch_size or self.game.batch_size, self.ranks.world
         if size % world:
@@ -238,11 +246,20 @@ class Trainer:
             torch.mps.set_rng_state(states["mps"])
 
     @contextmanager
-    def at_rest(self) -> Iterator[None]:
-        """Within the block the game is as its users get it (averaged weights, evaluation mode); afterwards nothing has changed."""
+    def at_rest(self, average: bool = True) -> Iterator[None]:
+        """Within the block the game is as its users get it (averaged weights, evaluation mode); afterwards nothing has changed.
+
+        With `average` False the weights are those that are played.
+        """
         training = [module for module in self.game.modules() if module.training]
         devices = [self.device] if self.device.type == "cuda" else []
-        with averaged(self.seats.values()), torch.random.fork_rng(devices), torch.no_grad(), eager(self.game), apart(self.game):
+        with (
+            averaged(self.seats.values() if average else ()),
+            torch.random.fork_rng(devices),
+            torch.no_grad(),
+            eager(self.game),
+            apart(self.game),
+        ):
             self.game.eval()
             try:
                 yield

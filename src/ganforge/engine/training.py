@@ -231,7 +231,8 @@ def _determinism(asked: bool) -> Iterator[None]:
 
 def _clear(folder: RunFolder) -> None:
     """Removes the old run's own files and nothing else; the lock stays, it is held."""
-    for path in (folder.path / "checkpoints", folder.path / "samples", folder.path / "tensorboard"):
+    for path in (folder.path / "checkpoints", folder.path / "samples", folder.path / "tensorboard", folder.best):
         shutil.rmtree(path, ignore_errors=True)
-    for path in (folder.record, folder.metrics, folder.state, folder.weights, folder.text, folder.curves, folder.animation):
+    learnt = (folder.weights, folder.text, folder.directions)
+    for path in (folder.record, folder.metrics, folder.state, *learnt, folder.curves, folder.animation):
         path.unlink(missing_ok=True)

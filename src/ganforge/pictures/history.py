@@ -18,15 +18,18 @@ if TYPE_CHECKING:
 Record = Mapping[str, float | int | str]
 
 _BOOKKEEPING = {"round", "seconds", "speed", "phase", "peak_mib"}
-_LOSSES, _SHARES, _OTHERS = "losses", "values between 0 and 1", "values"
+_LOSSES, _SHARES, _OTHERS, _GRADIENTS, _SIGNS = "losses", "values between 0 and 1", "values", "norms of the gradients", "signs"
+_SHOWN_SIGNS = ("spread", "coverage", "modes", "told")
 
 
 def history(path: Path, records: Sequence[Record]) -> None:
     """Draws the rows of a run's `metrics.jsonl`: the losses (keys "loss/NAME") above, the other values below, over the key "round".
 
-    Values that stay within [0, 1], such as probabilities, have a panel of their own beside those that do not. Where "phase" changes, a
-    line says which begins. A round that was logged twice counts as it was logged last; what is not finite leaves a gap; of very many
-    rounds, evenly chosen ones are drawn. RequestError where there is nothing to draw.
+    Values that stay within [0, 1], such as probabilities, have a panel of their own beside those that do not. Scores ("score/NAME") have a
+    panel each, those of shares one for each space, gradients ("grad/NAME") one on a scale of powers, and so have, of the signs of the watch
+    ("health/NAME"), those that lie about 0 to 1. Where "phase" changes, a line says which begins. A round that was logged twice counts as
+    it was logged last; what is not finite leaves a gap; of very many rounds, evenly chosen ones are drawn. RequestError where there is
+    nothing to draw.
     """
     rows = sorted({int(record["round"]): record for record in records if "round" in record}.items())
     # More than two to a pixel cannot be told apart.
@@ -53,13 +56,20 @@ def _number(value: float | int | str | None) -> float:
 
 def _panels(lines: dict[str, Array]) -> dict[str, dict[str, Array]]:
     """The lines by the panel that they belong to, panels in reading order, empty ones left out."""
-    panels: dict[str, dict[str, Array]] = {_LOSSES: {}, _SHARES: {}, _OTHERS: {}}
+    panels: dict[str, dict[str, Array]] = {_LOSSES: {}, _SHARES: {}, _OTHERS: {}, _SIGNS: {}, _GRADIENTS: {}}
     for name, values in lines.items():
-        if name.startswith("loss/"):
-            panels[_LOSSES][name.removeprefix("loss/")] = values
+        kind, _, short = name.rpartition("/")
+        share = np.nanmin(values) >= 0 and np.nanmax(values) <= 1
+        if kind == "health":
+            if short in _SHOWN_SIGNS:
+                panels[_SIGNS][short] = values
+        elif kind == "score":
+            # Those of one space stand together: "recall (classifier)" with "precision (classifier)".
+            space = short.partition(" (")[2]
+            panels.setdefault(f"scores ({space}" if space and share else "scores" if share else short, {})[short] = values
         else:
-            within = np.nanmin(values) >= 0 and np.nanmax(values) <= 1
-            panels[_SHARES if within else _OTHERS][name] = values
+            label = {"loss": _LOSSES, "grad": _GRADIENTS}.get(kind, _SHARES if share else _OTHERS)
+            panels[label][short if kind in ("loss", "grad") else name] = values
     return {label: members for label, members in panels.items() if members}
 
 
@@ -73,7 +83,12 @@ def _panel(axes: Axes, label: str, rounds: Array, members: dict[str, Array]) -> 
             axes.plot(rounds, values, color=colour, linewidth=0.7, alpha=0.3)
             known = _smoothed(known, len(known) // 40)
         axes.plot(rounds[seen], known, color=colour, linewidth=1.8, label=name, marker="o" if len(known) == 1 else "")
-    axes.set_ylim(*((-0.03, 1.03) if label == _SHARES else _calm_limits(np.concatenate(list(members.values())))))
+    shown = np.concatenate(list(members.values()))
+    if label == _GRADIENTS and (positive := shown[shown > 0]).size:
+        axes.set_yscale("log")
+        axes.set_ylim(max(positive.min(), 1e-8 * positive.max()) / 2, 2 * positive.max())
+    else:
+        axes.set_ylim(*((-0.03, 1.03) if label == _SHARES else _calm_limits(shown)))
     axes.set_xlim(rounds[0], max(rounds[-1], rounds[0] + 1))
     axes.set_ylabel(label)
     # Above the panel, where it hides nothing, in as many columns as fit side by side.
