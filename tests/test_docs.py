@@ -18,11 +18,19 @@ from ganforge import zoo
 from ganforge.cli import COMMANDS
 from ganforge.commands.apply import InpaintOptions, TranslateOptions, UpscaleOptions
 from ganforge.commands.catalogue import ListOptions
+from ganforge.commands.compare import CompareOptions
 from ganforge.commands.data import DataOptions
+from ganforge.commands.directions import DirectionsOptions
+from ganforge.commands.doctor import DoctorOptions
 from ganforge.commands.edit import EditOptions
 from ganforge.commands.evaluate import EvaluateOptions
+from ganforge.commands.export import ExportOptions
 from ganforge.commands.game_options import parse_with_game, spec_for
 from ganforge.commands.info import InfoOptions
+from ganforge.commands.movie import MovieOptions
+from ganforge.commands.nearest import NearestOptions
+from ganforge.commands.project import ProjectOptions
+from ganforge.commands.publish import PublishOptions
 from ganforge.commands.tell import ClassifyOptions, ClusterOptions, EncodeOptions
 from ganforge.commands.train import TrainOptions
 from ganforge.commands.use import InterpolateOptions, SampleOptions
@@ -47,6 +55,14 @@ OTHERS: dict[str, tuple[type[Any], tuple[int, ...]]] = {
     "classify": (ClassifyOptions, (2,)),
     "cluster": (ClusterOptions, (2,)),
     "evaluate": (EvaluateOptions, (1,)),
+    "doctor": (DoctorOptions, (1,)),
+    "compare": (CompareOptions, (2, 3, 4, 5)),
+    "movie": (MovieOptions, (1,)),
+    "project": (ProjectOptions, (2,)),
+    "nearest": (NearestOptions, (2,)),
+    "directions": (DirectionsOptions, (1,)),
+    "export": (ExportOptions, (1,)),
+    "publish": (PublishOptions, (2,)),
 }
 
 

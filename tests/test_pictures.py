@@ -1,4 +1,4 @@
-"""What is drawn: contact sheets to the pixel, plots by what must and must not change in them, animations frame by frame."""
+"""What is drawn: contact sheets to the pixel, and plots by what must and must not change in them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ganforge.batches import ImageSpec, PointSpec, images_from_bytes
 from ganforge.data import from_arrays
 from ganforge.data.synthetic import Curves, Gaussian, Mixture, Sines
 from ganforge.errors import RequestError
-from ganforge.pictures import animation, grid, history, portrait, strip
+from ganforge.pictures import grid, history, portrait, strip
 
 Pixels = NDArray[np.uint8]
 
@@ -232,81 +232,6 @@ def test_a_phase_is_marked_where_it_changes(tmp_path: Path) -> None:
 def test_a_history_of_nothing_is_refused(records: list[dict[str, float | int | str]], tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="history"):
         history(tmp_path / "history.png", records)
-
-
-def frames(folder: Path, count: int, size: tuple[int, int] = (40, 30), colour: bool = True) -> list[Path]:
-    """Pictures on white, in each a block that is further to the right and of another shade than in the one before."""
-    paths = []
-    for index in range(count):
-        picture = Image.new("RGB" if colour else "L", size, "white")
-        shade = 200 * index // max(1, count - 1)
-        picture.paste((shade, 40, 90) if colour else shade, (index % size[0], 5, index % size[0] + 4, 15))
-        paths.append(folder / f"{index:03}.png")
-        picture.save(paths[-1])
-    return paths
-
-
-def shown(path: Path) -> tuple[list[NDArray[np.int64]], list[int]]:
-    """The frames of an animation and how many milliseconds each stays."""
-    pictures, durations = [], []
-    with Image.open(path) as moving:
-        for index in range(getattr(moving, "n_frames", 1)):
-            moving.seek(index)
-            pictures.append(np.asarray(moving.convert("RGB")).astype(np.int64))
-            durations.append(int(moving.info["duration"]))
-    return pictures, durations
-
-
-@pytest.mark.parametrize("suffix", [".gif", ".webp"])
-def test_an_animation_shares_its_seconds_and_holds_the_last_frame(suffix: str, tmp_path: Path) -> None:
-    out = tmp_path / f"run{suffix}"
-    paths = frames(tmp_path, 10)
-    animation(paths, out, seconds=2.0)
-    pictures, durations = shown(out)
-    assert durations == [200] * 9 + [2200]
-    for path, picture in zip(paths, pictures, strict=True):
-        assert np.abs(picture - drawn(path)).mean() < 3
-    if suffix == ".gif":
-        assert (pictures[0][0, 0] == 255).all()
-
-
-def test_grey_pictures_come_through_a_gif_unchanged(tmp_path: Path) -> None:
-    paths = frames(tmp_path, 5, colour=False)
-    animation(paths, tmp_path / "run.gif", seconds=1.0)
-    for path, picture in zip(paths, shown(tmp_path / "run.gif")[0], strict=True):
-        assert (picture == drawn(path)).all()
-
-
-def test_of_too_many_frames_evenly_chosen_ones_are_shown_with_both_ends(tmp_path: Path) -> None:
-    paths = frames(tmp_path, 81, colour=False)
-    animation(paths, tmp_path / "run.gif", seconds=1.0)
-    pictures, durations = shown(tmp_path / "run.gif")
-    assert durations == [50] * 19 + [2050]
-    assert (pictures[0] == drawn(paths[0])).all()
-    assert (pictures[-1] == drawn(paths[80])).all()
-
-
-def test_frames_of_several_sizes_fill_one_of_at_most_720_pixels(tmp_path: Path) -> None:
-    (tmp_path / "small").mkdir()
-    animation(frames(tmp_path / "small", 1, (10, 10)) + frames(tmp_path, 1, (1440, 960)), tmp_path / "run.gif", seconds=1.0)
-    assert [picture.shape for picture in shown(tmp_path / "run.gif")[0]] == [(480, 720, 3)] * 2
-
-
-@pytest.mark.parametrize(
-    ("name", "count", "seconds", "words"), [("a.mp4", 1, 8, "gif or .webp"), ("a.gif", 0, 8, "no frames"), ("a.gif", 1, 0, "seconds")]
-)
-def test_an_animation_that_cannot_be_is_refused(name: str, count: int, seconds: float, words: str, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=words):
-        animation(frames(tmp_path, count), tmp_path / name, seconds)
-
-
-def test_a_frame_that_is_no_picture_is_named_and_what_was_there_stays(tmp_path: Path) -> None:
-    bad, out = tmp_path / "bad.png", tmp_path / "run.gif"
-    bad.write_text("not a picture")
-    out.write_bytes(b"before")
-    with pytest.raises(RequestError, match=r"bad\.png"):
-        animation([*frames(tmp_path, 2), bad], out)
-    assert out.read_bytes() == b"before"
 
 
 def test_importing_the_room_does_not_import_matplotlib() -> None:

@@ -6,8 +6,9 @@ tensors in [-1, 1], NCHW; labels are int64; points are float rows.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
@@ -80,6 +81,7 @@ def images_to_bytes(images: Tensor) -> Tensor:
 
 Spec = ImageSpec | PointSpec
 _SPECS = {"images": ImageSpec, "points": PointSpec}
+_LONGEST = 16_384  # pixels a side of a picture, in a record that may be a stranger's
 
 
 def spec_to_json(spec: Spec) -> dict[str, Any]:
@@ -88,17 +90,61 @@ def spec_to_json(spec: Spec) -> dict[str, Any]:
     return {"kind": kind, **asdict(spec)}
 
 
-def spec_from_json(stored: dict[str, Any]) -> Spec:
-    """The specification that `spec_to_json` wrote; RequestError where the object is none."""
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
-    kind = values.pop("kind", None)
-    if kind not in _SPECS:
-        raise RequestError(f"data spec of kind {kind!r} is unknown; this ganforge knows {', '.join(_SPECS)}")
-    try:
-        spec: Spec = _SPECS[kind](**values)
-    except TypeError as error:
-        raise RequestError(f"data spec {stored}: {error}") from None
+def spec_from_json(stored: object) -> Spec:
+    """The specification that `spec_to_json` wrote; RequestError where the object is none, or of pictures too large to be true."""
+    kind = stored.get("kind") if isinstance(stored, dict) else None
+    if not isinstance(stored, dict) or not isinstance(kind, str) or kind not in _SPECS:
+        raise RequestError(f"data spec of kind {brief(kind)} is unknown; this ganforge knows {', '.join(_SPECS)}")
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items() if key != "kind"}
+    known = get_type_hints(_SPECS[kind])
+    for key, value in values.items():
+        if key not in known:
+            raise RequestError(
+                f"data spec: {brief(key)} is no field of {kind}, which have {', '.join(known)}; a newer ganforge may have it"
+            )
+        if not fits(value, known[key]):
+            raise RequestError(f"data spec: {key} = {brief(value)}: must be {described(known[key])}")
+        least, most = (0 if key == "text" else 1), (_LONGEST if key in ("height", "width") else 2**24)
+        if isinstance(value, int) and not least <= value <= most:
+            raise RequestError(f"data spec: {key} = {brief(value)}: must be {least} to {most}")
+    lacking = [field.name for field in fields(_SPECS[kind]) if field.default is MISSING and field.name not in values]
+    if lacking:
+        raise RequestError(f"data spec: {lacking[0]} is missing")
+    spec: Spec = _SPECS[kind](**values)
     return spec
+
+
+def fits(value: object, annotation: Any) -> bool:
+    """Whether a value read from JSON is of the type that an annotation says; a list may stand for a tuple, an int for a float."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        return any(fits(value, each) for each in inner)
+    if origin is Literal:
+        return any(type(value) is type(each) and value == each for each in inner)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            return False
+        each = inner[:1] * len(value) if inner[1:] == (...,) else inner
+        return len(value) == len(each) and all(map(fits, value, each))
+    if origin is dict:
+        return isinstance(value, dict) and all(fits(each, inner[1]) for each in value.values())
+    if annotation in (int, float):
+        return isinstance(value, int | annotation) and not isinstance(value, bool)
+    # What JSON cannot say is left to whoever reads it.
+    return annotation not in (str, bool, NoneType) or isinstance(value, annotation)
+
+
+def described(annotation: Any) -> str:
+    """An annotation in an error's words: int, `tuple[float, float]`, `'a' or 'b'`."""
+    if get_origin(annotation) is Literal:
+        return " or ".join(map(repr, get_args(annotation)))
+    return annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
+
+
+def brief(value: object) -> str:
+    """A value that a stranger may have written, for one line of an error: printable, and of some sixty characters at most."""
+    text = repr(value[:100] if isinstance(value, str | list | tuple) else value) if not isinstance(value, dict) else "{...}"
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 @dataclass(frozen=True)

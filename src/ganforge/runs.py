@@ -6,26 +6,31 @@ state.json, run.lock   status and progress; a lock that the operating system fre
 samples/000500.png     fixed latents through time
 checkpoints/000500/    game.safetensors and trainer.pt
 game.safetensors       the (averaged) weights for use
+best/                  run.json and game.safetensors of when it scored best
+directions.safetensors what `ganforge directions` has learnt of its latents
 """
 
 from __future__ import annotations
 
 import json
+import math
+import stat
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_type_hints
 
 import numpy
 import torch
 
 from ganforge import __version__, zoo
-from ganforge.batches import Spec, spec_from_json, spec_to_json
+from ganforge.batches import KINDS, Spec, brief, described, fits, spec_from_json, spec_to_json
 from ganforge.errors import RequestError
 from ganforge.files import write_json
-from ganforge.game import Game, registered_name
+from ganforge.game import Game, hyper_parameters, registered_name
 
 G = TypeVar("G", bound=Game)
+_LONGEST_RECORD = 4 * 2**20  # bytes of a JSON file; a thousand classes take a hundredth of it
 
 
 @dataclass
@@ -48,24 +53,54 @@ class RunRecord:
 
     @classmethod
     def read(cls, path: Path) -> RunRecord:
-        """Reads it; RequestError where the file is missing or is no such record."""
+        """Reads it; RequestError where the file is missing or is no such record: a stranger may have written it."""
+        if not path.exists():
+            raise RequestError(f"{path.parent}: not a run folder (it has no {path.name}); give the folder that `ganforge train` wrote")
+        stored = read_json(path)
+        if not isinstance(stored, dict):
+            raise RequestError(f"{path}: not a record of a run ({brief(stored)}); that is an object with the field game and others")
+        known = get_type_hints(cls) | {"spec": dict[str, Any]}
+        for entry in fields(cls):
+            if entry.name not in stored and entry.default_factory is MISSING:
+                raise RequestError(f"{path}: not a record of a run ({entry.name} is missing)")
+        for name, value in stored.items():
+            if name not in known:
+                raise RequestError(f"{path}: this ganforge knows no field {brief(name)}; a newer one may have written it")
+            if not fits(value, known[name]):
+                raise RequestError(f"{path}: {name} = {brief(value)}: must be {described(known[name])}")
+        for name in ("data", "settings"):
+            for key, value in stored[name].items():
+                if not isinstance(value, str | int | float | None):
+                    raise RequestError(f"{path}: {name}: {brief(key)} = {brief(value)}: must be a word, a number, true, false or null")
+        for key, wanted in (("source", str), ("kind", Literal[*KINDS])):
+            value = stored["data"].get(key, "")
+            if key in stored["data"] and not fits(value, wanted):
+                raise RequestError(f"{path}: data: {key} = {brief(value)}: must be {described(wanted)}")
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
             return cls(**{**stored, "spec": spec_from_json(stored["spec"])})
-        except FileNotFoundError:
-            raise RequestError(
-                f"{path.parent}: not a run folder (it has no {path.name}); give the folder that `ganforge train` wrote"
-            ) from None
-        except (OSError, TypeError, KeyError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise RequestError(f"{path}: not a record of a run ({error})") from None
+        except RequestError as error:
+            raise RequestError(f"{path}: {error}") from None
 
     def build(self, game: type[Game] | None = None) -> Game:
-        """A new game as recorded, with fresh weights. A game that is not in the zoo must be given as a class."""
+        """A new game as recorded, with fresh weights. A game that is not in the zoo must be given as a class.
+
+        Its players are not asked for, since some read files for it that only training needs. RequestError where a hyper-parameter is
+        unknown or of another type, and where the game refuses the values.
+        """
         if game is None and "." in self.game:
-            raise RequestError(
-                f"the run's game {self.game} is not in the zoo; give its class, e.g. ganforge.load(run, {self.game.split('.')[-1]})"
-            )
-        return build(game or zoo.find(self.game), self.spec, from_json(self.hyper))
+            cls = brief(self.game.rpartition(".")[2]).strip("'")
+            raise RequestError(f"the run's game {brief(self.game)} is not in the zoo; give its class, e.g. ganforge.load(run, {cls})")
+        listed, game = game is None, game or zoo.find(self.game[:100])
+        known = hyper_parameters(game)
+        for name, value in self.hyper.items():
+            if name not in known:
+                raise RequestError(f"{game_name(game)} has no hyper-parameter {brief(name)}; it has {', '.join(known) or 'none'}")
+            # What a class of one's own says of its types may be less than what it takes.
+            if listed and not fits(value, known[name].annotation):
+                raise RequestError(
+                    f"{game_name(game)}: hyper-parameter {name} = {brief(value)}: must be {described(known[name].annotation)}"
+                )
+        return _built(game, self.spec, from_json(self.hyper))
 
 
 @dataclass(frozen=True)
@@ -103,6 +138,16 @@ class RunFolder:
     def text(self) -> Path:
         """text.safetensors, where captions are read: what makes vectors of them."""
         return self.path / "text.safetensors"
+
+    @property
+    def directions(self) -> Path:
+        """directions.safetensors, where directions of the latent were learnt."""
+        return self.path / "directions.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The run as it was when it scored best: a folder that is a run itself."""
+        return self.path / "best"
 
     @property
     def curves(self) -> Path:
@@ -154,22 +199,73 @@ def _round_of(path: Path) -> int:
 
 def build(game: type[G], spec: Spec, hyper: dict[str, Any]) -> G:
     """The game with its players' optimisers tried once, so that a learning rate or a width that torch refuses is a wrong request."""
+    built = _built(game, spec, hyper)
     try:
-        built: G = game(spec, **hyper)
         for name, player in built.players().items():
             if not sum(parameter.numel() for parameter in player.parameters()):
                 raise RequestError(f"{game_name(game)}: the {name} has no parameters with {hyper}; give it some width")
             player.optimiser(player.parameters())
     except RequestError:
         raise
-    except (ValueError, TypeError, RuntimeError, ZeroDivisionError) as error:
-        raise RequestError(f"{game_name(game)} cannot be built for {spec} with {hyper}: {' '.join(str(error).split())}") from error
+    except _REFUSALS as error:
+        raise _refused(game, spec, hyper, error) from error
     return built
+
+
+_REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
+"""What games and torch raise at values that make no network."""
+
+
+def _built(game: type[G], spec: Spec, hyper: dict[str, Any]) -> G:
+    try:
+        return game(spec, **hyper)
+    except RequestError:
+        raise
+    except _REFUSALS as error:
+        raise _refused(game, spec, hyper, error) from error
+
+
+def _refused(game: type[Game], spec: Spec, hyper: dict[str, Any], error: BaseException) -> RequestError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return RequestError(f"{game_name(game)} cannot be built for {spec} with {str(hyper)[:1000]}: {reason[:500]}")
 
 
 def game_name(game: type[Game]) -> str:
     """Its name in the zoo, or `module.Class` for a game of one's own."""
     return registered_name(game) or f"{game.__module__}.{game.__qualname__}"
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds, which a stranger may have written; RequestError in one line where it is none.
+
+    Refused, too, are files of more than 4 MiB, before they are read, what is no regular file (a pipe would keep the reader waiting), two
+    fields of one name, and NaN.
+    """
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode) or about.st_size > _LONGEST_RECORD:
+            what = f"{about.st_size} bytes, more than {_LONGEST_RECORD}" if stat.S_ISREG(about.st_mode) else "not a regular file"
+            raise RequestError(f"{path}: not read ({what})")
+        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_each_once, parse_constant=_number)
+    except RequestError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise RequestError(f"{path}: not JSON that can be read ({str(error)[:200]})") from None
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the field {brief(next(name for name in names if names.count(name) > 1))} stands there twice")
+    return found
+
+
+def _number(text: str) -> float:
+    # Infinity may be meant: no limit.
+    if text == "NaN":
+        raise ValueError("NaN is not a number")
+    return float(text)
 
 
 def to_json(value: Any) -> Any:

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import tyro
 from torch import Tensor
 
 from ganforge import pictures
-from ganforge.batches import ImageSpec, images_to_bytes
+from ganforge.batches import ImageSpec, Spec
 from ganforge.capabilities import SamplesClasses, able, judge, sampler
 from ganforge.commands.given import at_least_one, free_file, image_spec, run_first, source_of
 from ganforge.errors import RequestError
-from ganforge.files import atomic_write
 from ganforge.game import Game
 from ganforge.options import parse
+from ganforge.pictures.animation import ANIMATED, FASTEST, check_animated
 from ganforge.runs import RunFolder, RunRecord
-from ganforge.use.conditions import class_number, latents, latents_of_class, latents_of_text
+from ganforge.use.conditions import class_number, latents, latents_of_class, latents_of_text, noise_columns, normal_columns, truncated
 from ganforge.use.interpolate import latents_of_seeds, path_between
+from ganforge.use.latents import read_latents, write_latents
 from ganforge.use.load import load
 from ganforge.use.sample import render, save_each
 from ganforge.use.seeds import seeded
+
+# Frames a second where they cost: a GIF of faces grows by 100 to 200 KB with each, twenty times as much as others, and plots take time.
+_FEW = 10
 
 
 @dataclass(frozen=True)
@@ -37,12 +43,21 @@ class SampleOptions:
     """Only of this class, by its name or its number; all: a row of each class, with the same noise."""
     text: str | None = None
     """Only of what this sentence says, where the run was trained on captions."""
+    latents: str | None = None
+    """Of the latents in this .npz, which --keep or `ganforge project` wrote."""
+    pick: tuple[str, ...] = ()
+    """Of these only among --latents, by their names or by their numbers from 0."""
+    truncation: float = 1.0
+    """Noise this much of its way from its mean: 1 none, 0.7 fewer odd samples and less variety, 0 the mean alone. Of every prior alike,
+    and each seed's samples stay recognisable; what class or text is asked for is not touched."""
     seed: int = 0
     """The same seed gives the same samples."""
     out: str | None = None
     """The picture to write: a grid, or a plot for points and curves; None: samples.png in the run folder."""
     each: str | None = None
     """A folder for single files (PNG, or .npy for points) instead of one picture."""
+    keep: str | None = None
+    """An .npz to write the latents of the samples to, for --latents."""
     device: str = "cpu"
     """cpu, cuda, cuda:1, mps."""
     force: bool = False
@@ -53,16 +68,29 @@ class SampleOptions:
 class InterpolateOptions:
     """Options of `interpolate`."""
 
-    seeds: tuple[int, ...] = (0, 1, 2, 3)
-    """The way leads from seed to seed."""
-    steps: int = 8
-    """Samples from one seed to the next."""
-    out: str | None = None
-    """A .png strip, or a .gif or .webp animation that returns to its beginning; None: interpolation.png in the run folder."""
+    seeds: tuple[int, ...] | None = None
+    """The way leads from seed to seed; None: 0 1 2 3, or with --classes 0."""
     class_: Annotated[str | None, tyro.conf.arg(name="class")] = None
     """Only of this class, by its name or its number."""
-    spherical: bool = False
-    """Along the sphere (slerp), which suits Gaussian latents, instead of the straight line."""
+    classes: tuple[str, ...] = ()
+    """The way leads from class to class, of one seed, or of a seed for each; all: through every class."""
+    latents: str | None = None
+    """The way leads through the latents in this .npz, which `ganforge project` or `sample --keep` wrote."""
+    pick: tuple[str, ...] = ()
+    """Through these only among --latents, by their names or by their numbers from 0."""
+    way: Literal["auto", "slerp", "straight"] = "auto"
+    """slerp: noise turns on a sphere; straight: all goes straight; auto: slerp where noise is normal, whose samples lie on a sphere.
+    A class or a text goes straight in any case."""
+    truncation: float = 1.0
+    """As of `ganforge sample`."""
+    n: int = 1
+    """Walks side by side, each a row of the strip, or a moving picture of a grid; each goes through seeds of its own."""
+    steps: int | None = None
+    """Samples from one end to the next; None: 8 of a strip; 25 a second of an animation, 10 of a .gif or of plots."""
+    seconds: float | None = None
+    """How long an animation lasts; None: 2 for each way."""
+    out: str | None = None
+    """A .png strip, or a .gif, .webp or .mp4 (by ffmpeg) that returns to its beginning; None: interpolation.png in the run folder."""
     device: str = "cpu"
     """cpu, cuda, cuda:1, mps."""
     force: bool = False
@@ -76,6 +104,7 @@ def sample_command(arguments: list[str], about: str) -> int:
     at_least_one("--n", 1 if options.n is None else options.n)
     if options.class_ is not None and options.text is not None:
         raise RequestError("--class and --text: samples are of one or of the other")
+    _of_latents_alone(options.latents, options.pick, {"--n": options.n, "--class": options.class_, "--text": options.text})
     return sample_run(load(run.path, device=options.device), run, options)
 
 
@@ -84,44 +113,44 @@ def sample_run(game: Game, run: RunFolder, options: SampleOptions) -> int:
     out = Path(options.out or run.path / "samples.png")
     if options.each is None:
         free_file(out, (".png",), options.force or options.out is None)
-    if options.class_ == "all":
-        return _of_all_classes(game, run, options, out)
-    with seeded(options.seed, game.device):
-        samples = render(sampler(game), _latents(game, run, options, options.n or 64))
-    if options.each is not None:
-        paths = save_each(samples, Path(options.each), f"seed{options.seed}", force=options.force)
-        print(f"{len(paths)} files in {options.each}")
-        return 0
-    _portrait(out, samples, game, run)
-    print(out)
-    return 0
-
-
-def _latents(game: Game, run: RunFolder, options: SampleOptions, n: int) -> Tensor:
-    if options.text is not None:
-        return latents_of_text(game, options.text, run.text, n)
-    if options.class_ is not None:
-        return latents_of_class(game, class_number(options.class_, _classes(game, run)), n)
-    return latents(game, n)
-
-
-def _of_all_classes(game: Game, run: RunFolder, options: SampleOptions, out: Path) -> int:
-    classes, n = _classes(game, run), options.n or 8
-    samples = []
-    for number in range(len(classes)):
+    if options.keep is not None:
+        free_file(options.keep, (".npz",), options.force)
+    spec = RunRecord.read(run.record).spec
+    made = []
+    for prefix, draw in _asked(game, run, options):
         with seeded(options.seed, game.device):
-            samples.append(render(sampler(game), latents_of_class(game, number, n)))
+            latent = truncated(game, spec, draw(), options.truncation)
+            made.append((prefix, latent, render(sampler(game), latent)))
     if options.each is not None:
-        folder = Path(options.each)
-        for name, of_class in zip(classes, samples, strict=True):
-            save_each(of_class, folder, f"{name.replace('/', '_')}_seed{options.seed}", force=options.force)
-        print(f"{n * len(classes)} files in {folder}")
-        return 0
-    sheet = pictures.grid(images_to_bytes(torch.cat(samples)).cpu().numpy(), columns=n)
-    with atomic_write(out) as temporary:
-        sheet.save(temporary)
-    print(f"{out}: a row of each class, {', '.join(classes)}")
+        paths = [path for prefix, _, of_it in made for path in save_each(of_it, Path(options.each), prefix, force=options.force)]
+        print(f"{len(paths)} files in {options.each}")
+    else:
+        columns, of_classes = (len(made[0][1]), _classes(game, run)) if options.class_ == "all" else (None, ())
+        _painter(game, run, spec)(out, torch.cat([of_it for _, _, of_it in made]), columns=columns)
+        print(f"{out}: a row of each class, {', '.join(of_classes)}" if of_classes else out)
+    if options.keep is not None:
+        suffix = ".png" if isinstance(spec, ImageSpec) else ""
+        names = [f"{prefix}_{number:05d}{suffix}" for prefix, latent, _ in made for number in range(len(latent))]
+        write_latents(Path(options.keep), torch.cat([latent for _, latent, _ in made]), names)
+        print(options.keep)
     return 0
+
+
+def _asked(game: Game, run: RunFolder, options: SampleOptions) -> list[tuple[str, Callable[[], Tensor]]]:
+    """What names the files of each kind of samples that is asked for, and what draws its latents."""
+    seed, n = f"seed{options.seed}", options.n or 64
+    if options.latents is not None:
+        path = Path(options.latents)
+        return [(path.stem, partial(read_latents, path, game, options.pick))]
+    if options.text is not None:
+        return [(seed, partial(latents_of_text, game, options.text, run.text, n))]
+    if options.class_ is None:
+        return [(seed, partial(latents, game, n))]
+    classes = _classes(game, run)
+    if options.class_ != "all":
+        return [(seed, partial(latents_of_class, game, class_number(options.class_, classes), n))]
+    names = [f"{name.replace('/', '_')}_{seed}" for name in classes]
+    return [(name, partial(latents_of_class, game, number, options.n or 8)) for number, name in enumerate(names)]
 
 
 def _classes(game: Game, run: RunFolder) -> tuple[str, ...]:
@@ -130,51 +159,74 @@ def _classes(game: Game, run: RunFolder) -> tuple[str, ...]:
     return image_spec(run).classes
 
 
+def _of_latents_alone(latents: str | None, pick: tuple[str, ...], others: Mapping[str, object]) -> None:
+    """RequestError where latents are named, and what else would say which; or some are picked, and of no file."""
+    other = next((name for name, value in others.items() if value), None)
+    if latents is not None and other is not None:
+        raise RequestError(f"--latents and {other}: the file says which latents; leave {other} out")
+    if latents is None and pick:
+        raise RequestError("--pick: chooses among --latents; name their file too")
+
+
+def _painter(game: Game, run: RunFolder, spec: Spec) -> Callable[..., None]:
+    """`pictures.portrait` of the run; a picture of samples needs no data, a plot of points shows the real ones too."""
+    critic = judge(game)
+    source = None if isinstance(spec, ImageSpec) else source_of(run)
+    return partial(pictures.portrait, spec=spec, source=source, judge=critic.judge if critic else None)
+
+
 def interpolate_command(arguments: list[str], about: str) -> int:
-    """Writes a strip or an animation between seeds."""
+    """Writes a strip or an animation of the way between seeds, classes or given latents."""
     run, rest = run_first(arguments, "interpolate")
     options = parse(InterpolateOptions, rest, "interpolate RUN", about)
+    at_least_one("--n", options.n)
+    if options.class_ is not None and options.classes:
+        raise RequestError("--class and --classes: the way is within one class or leads from class to class")
+    others = {"--seeds": options.seeds, "--class": options.class_, "--classes": options.classes, "--n": options.n > 1}
+    _of_latents_alone(options.latents, options.pick, others)
     out = Path(options.out or run.path / "interpolation.png")
-    free_file(out, (".png", ".gif", ".webp"), options.force or options.out is None)
-    game = load(run.path, device=options.device)
+    free_file(out, (".png", *ANIMATED), options.force or options.out is None)
     moving = out.suffix != ".png"
-    label = None if options.class_ is None else class_number(options.class_, _classes(game, run))
-    ends = latents_of_seeds(game, options.seeds, label)
-    with seeded(options.seeds[0], game.device):
-        samples = render(sampler(game), path_between(ends, options.steps, options.spherical, closed=moving))
+    if moving:
+        check_animated(out)
+    elif options.seconds is not None:
+        raise RequestError(f"--seconds {options.seconds:g}: a strip does not move; end --out in {' or '.join(ANIMATED)}")
+    if options.seconds is not None and not options.seconds > 0:
+        raise RequestError(f"--seconds {options.seconds:g}: an animation lasts longer than 0")
+    game, spec = load(run.path, device=options.device), RunRecord.read(run.record).spec
+    walks = _walks(game, run, options)
+    ways = len(walks[0][1])
+    seconds = options.seconds or 2.0 * ways
+    rate = FASTEST if isinstance(spec, ImageSpec) and out.suffix != ".gif" else _FEW
+    steps = options.steps if options.steps is not None else max(1, round(seconds * rate / ways)) if moving else 8
+    turning = {"auto": normal_columns, "slerp": noise_columns}.get(options.way)
+    spherical = turning(game, spec) if turning else None
+    rows = []
+    for seed, ends in walks:
+        latent = path_between(truncated(game, spec, ends, options.truncation), steps, spherical, closed=moving)
+        with seeded(seed, game.device):
+            rows.append(render(sampler(game), latent))
+    samples, paint = torch.stack(rows), _painter(game, run, spec)
     if not moving:
-        if isinstance(RunRecord.read(run.record).spec, ImageSpec):
-            _save(out, samples)
-        else:
-            _portrait(out, samples, game, run)
+        paint(out, samples.flatten(0, 1), columns=samples.shape[1])
     else:
-        _animate(out, samples, game, run)
+        with tempfile.TemporaryDirectory() as folder:
+            frames = [Path(folder) / f"{number:05d}.png" for number in range(samples.shape[1])]
+            for number, frame in enumerate(frames):
+                paint(frame, samples[:, number])
+            pictures.animation(frames, out, seconds, hold=0)
     print(out)
     return 0
 
 
-def _portrait(out: Path, samples: Tensor, game: Game, run: RunFolder) -> None:
-    """A picture of samples needs no data; a plot of points shows the real ones too."""
-    spec = RunRecord.read(run.record).spec
-    critic = judge(game)
-    source = None if isinstance(spec, ImageSpec) else source_of(run)
-    pictures.portrait(out, samples, spec, source=source, judge=critic.judge if critic else None)
-
-
-def _save(out: Path, samples: Tensor) -> None:
-    """Pictures side by side."""
-    with atomic_write(out) as temporary:
-        pictures.strip(images_to_bytes(samples).cpu().numpy()).save(temporary)
-
-
-def _animate(out: Path, samples: Tensor, game: Game, run: RunFolder) -> None:
-    images = isinstance(RunRecord.read(run.record).spec, ImageSpec)
-    with tempfile.TemporaryDirectory() as folder:
-        frames = []
-        for number, sample in enumerate(samples):
-            frames.append(Path(folder) / f"{number:05d}.png")
-            if images:
-                _save(frames[-1], sample[None])
-            else:
-                _portrait(frames[-1], sample[None], game, run)
-        pictures.animation(frames, out)
+def _walks(game: Game, run: RunFolder, options: InterpolateOptions) -> list[tuple[int, Tensor]]:
+    """The ends of each walk, [k, ...], with its first seed: each walk goes through the seeds after those of the one before."""
+    if options.latents is not None:
+        return [(0, read_latents(Path(options.latents), game, options.pick))]
+    asked = options.classes if options.class_ is None else (options.class_,)
+    known = _classes(game, run) if asked else ()
+    numbers = range(len(known)) if options.classes == ("all",) else [class_number(name, known) for name in asked]
+    seeds = options.seeds if options.seeds is not None else (0,) if options.classes else (0, 1, 2, 3)
+    apart = max(seeds, default=0) - min(seeds, default=0) + 1
+    rows = [[seed + row * apart for seed in seeds] for row in range(options.n)]
+    return [(row[0] if row else 0, latents_of_seeds(game, row, numbers)) for row in rows]

@@ -106,8 +106,9 @@ class HuggingFace(TextEncoder):
         except ImportError:
             raise RequestError(f"--text-encoder hf:{model}: needs the extra `text`: pip install 'ganforge[text]'") from None
         try:
-            self._tokenizer = transformers.AutoTokenizer.from_pretrained(model)
-            self._model = transformers.AutoModel.from_pretrained(model).eval()
+            # A run that a stranger published may name the model: none of its code is run, and nobody asked whether it may.
+            self._tokenizer = transformers.AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+            self._model = transformers.AutoModel.from_pretrained(model, trust_remote_code=False).eval()
         except (OSError, ValueError, KeyError) as error:
             raise RequestError(f"--text-encoder hf:{model}: cannot be loaded ({str(error).strip().partition(chr(10))[0]})") from None
         self.name = f"hf:{model}"
@@ -143,16 +144,31 @@ def fit_encoder(name: str, captions: Sequence[str], dimension: int) -> TextEncod
 
 
 def load_encoder(path: Path) -> TextEncoder:
-    """The encoder that `save` wrote; RequestError where the file is none."""
+    """The encoder that `save` wrote; RequestError where the file is none: a stranger may have written it."""
     try:
+        if path.exists() and not path.is_file():
+            raise OSError("not a regular file")
         with safe_open(path, framework="numpy") as file:
             about = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
         if about["encoder"] == "tfidf":
-            return Tfidf(json.loads(about["vocabulary"]), tensors["rarity"], tensors["directions"])
+            return _stored(json.loads(about["vocabulary"]), tensors["rarity"], tensors["directions"])
         return fit_encoder(about["encoder"], (), 0)
-    except (OSError, KeyError, SafetensorError, json.JSONDecodeError) as error:
-        raise RequestError(f"{path}: holds no text encoder ({str(error).partition(chr(10))[0]})") from None
+    except RequestError:
+        raise
+    except (OSError, KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:
+        raise RequestError(f"{path}: holds no text encoder ({str(error).partition(chr(10))[0][:200]})") from None
+
+
+def _stored(vocabulary: object, rarity: NDArray[np.float64], directions: NDArray[np.float64]) -> Tfidf:
+    if not isinstance(vocabulary, list) or not all(isinstance(word, str) for word in vocabulary):
+        raise ValueError("its vocabulary is no list of words")
+    words = len(set(vocabulary))
+    if words < len(vocabulary) or rarity.shape != (words,) or directions.ndim != 2 or directions.shape[1] != words:
+        raise ValueError(f"{len(vocabulary)} words, with weights {list(rarity.shape)} and directions {list(directions.shape)}")
+    if not all(each.dtype == np.float64 and np.isfinite(each).all() for each in (rarity, directions)):
+        raise ValueError("its weights and directions are no finite float64")
+    return Tfidf(vocabulary, rarity, directions)
 
 
 def _unit(rows: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -16,6 +16,9 @@ from ganforge.use.seeds import seeded
 
 Sweep = Mapping[str, tuple[float, float]]
 """Each dial with its first and its last value."""
+REACH = (-3.0, 3.0)
+"""How far a direction of the latent goes as a dial: beyond three deviations the generator has seen next to nothing."""
+_NAMED = 12
 
 
 def edit(game: Game, image: Tensor, values: Mapping[str, float], seed: int = 0) -> Tensor:
@@ -26,12 +29,26 @@ def edit(game: Game, image: Tensor, values: Mapping[str, float], seed: int = 0) 
         return editor.edit(image.to(game.device), values).float()
 
 
-def steer(game: Game, latent: Tensor, values: Mapping[str, float]) -> Tensor:
-    """Latents with these dials turned, [n, ...] to [n, ...]; RequestError names a dial that is wrong."""
-    steered = able(game, Steers)
-    check(steered.dials, values)
+def steer(game: Game, latent: Tensor, values: Mapping[str, float], directions: Mapping[str, Tensor] | None = None) -> Tensor:
+    """Latents with these dials turned, [n, ...] to [n, ...]; RequestError names a dial that is wrong.
+
+    The game's own dials are set to their values; of `directions`, each a step [k], so many are added to latents [n, k]: 0 changes nothing.
+    """
+    own = able(game, Steers).dials if directions is None else dials_of(game)
+    check({**dict.fromkeys(directions or (), REACH), **own}, values)
+    turned = latent.to(game.device)
     with torch.no_grad():
-        return steered.steer(latent.to(game.device), values)
+        for name, step in (directions or {}).items():
+            if name in values and name not in own:
+                turned = turned + values[name] * step.to(turned)
+        # Afterwards, so that what is set is what it was set to.
+        mine = {name: value for name, value in values.items() if name in own}
+        return able(game, Steers).steer(turned, mine) if mine else turned
+
+
+def dials_of(game: Game) -> Mapping[str, tuple[float, float]]:
+    """The dials that the game's own latents have; most have none."""
+    return game.dials if isinstance(game, Steers) else {}
 
 
 def parse_dials(text: str) -> dict[str, tuple[float, float]]:
@@ -73,5 +90,6 @@ def check(dials: Mapping[str, tuple[float, float]], values: Mapping[str, float])
 
 
 def described(dials: Mapping[str, tuple[float, float]]) -> str:
-    """smile 0..1, age -1..1."""
-    return ", ".join(f"{name} {least:g}..{greatest:g}" for name, (least, greatest) in dials.items()) or "none"
+    """smile 0..1, age -1..1; the first of many."""
+    told = [f"{name} {least:g}..{greatest:g}" for name, (least, greatest) in dials.items()]
+    return ", ".join(told[:_NAMED]) + (f" and {len(told) - _NAMED} more (--list)" if len(told) > _NAMED else "") or "none"

@@ -1,7 +1,8 @@
-"""Between latents: the way from one seed's sample to another's."""
+"""Between latents: the way from one seed's sample to another's, from class to class, between given ones."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -13,33 +14,45 @@ from ganforge.use.conditions import latents, latents_of_class
 from ganforge.use.seeds import seeded
 
 
-def latents_of_seeds(game: Game, seeds: tuple[int, ...], label: int | None = None) -> Tensor:
-    """One latent per seed, [len(seeds), ...], of the class of number `label` if given; a seed names the same latent in every call."""
+def latents_of_seeds(game: Game, seeds: Sequence[int], classes: Sequence[int] = ()) -> Tensor:
+    """A latent for each seed, [n, ...], of the class of that number if classes are given; a seed names the same noise in every call.
+
+    One class may serve all seeds, and one seed all classes. RequestError where they are of different numbers.
+    """
     if not seeds:
         raise RequestError("--seeds: name at least two, e.g. --seeds 1 2")
+    n = max(len(seeds), len(classes))
+    if any(len(each) not in (1, n) for each in (seeds, classes or seeds)):
+        raise RequestError(f"--seeds: {len(seeds)} seeds for {len(classes)} classes; give one for all, or one for each")
     drawn = []
-    for seed in seeds:
-        with seeded(seed, game.device):
-            drawn.append(latents(game, 1) if label is None else latents_of_class(game, label, 1))
+    for number in range(n):
+        with seeded(seeds[number % len(seeds)], game.device):
+            drawn.append(latents_of_class(game, classes[number % len(classes)], 1) if classes else latents(game, 1))
     return torch.cat(drawn)
 
 
-def path_between(latents: Tensor, steps: int, spherical: bool = False, closed: bool = False) -> Tensor:
-    """`steps` latents from each to the next, the last one included: [(k - 1) * steps + 1, ...], or [k * steps, ...] when `closed`.
+def path_between(ends: Tensor, steps: int, spherical: Tensor | None = None, closed: bool = False) -> Tensor:
+    """`steps` latents from each end to the next, and the last end, [n, ...] to [(n - 1) * steps + 1, ...]; [n * steps, ...] if `closed`.
 
-    `spherical` keeps the norm between two Gaussian latents where the straight line dips towards 0 (slerp, White 2016, arXiv:1609.04468).
+    The numbers that `spherical` says, [k] of bool, turn on a sphere, which keeps the norm where the straight way between two normal
+    latents dips towards 0 (slerp, White 2016, arXiv:1609.04468); the others, or all, go straight. RequestError without a way.
     """
-    if len(latents) < 2 or steps < 1:
-        raise RequestError(f"{len(latents)} seeds and {steps} steps: a path needs at least two seeds and one step")
-    ends = torch.cat([latents, latents[:1]]) if closed else latents
-    mix = _slerp if spherical else torch.lerp
-    parts = [mix(a, b, torch.tensor(i / steps, device=a.device)) for a, b in pairwise(ends) for i in range(steps)]
-    return torch.stack(parts if closed else [*parts, ends[-1]])
+    if len(ends) < 2 or steps < 1:
+        raise RequestError(f"{len(ends)} ends and {steps} steps: a way needs at least two ends, e.g. --seeds 1 2, and one step")
+    shape, ends = ends.shape[1:], torch.cat([ends, ends[:1]] if closed else [ends]).flatten(1)
+    parts = torch.linspace(0, 1, steps + 1, device=ends.device)[:-1, None]
+    ways = []
+    for a, b in pairwise(ends):
+        way = torch.lerp(a, b, parts)
+        if spherical is not None:
+            way[:, spherical] = _slerp(a[spherical], b[spherical], parts)
+        ways.append(way)
+    return torch.cat(ways if closed else [*ways, ends[-1:]]).reshape(-1, *shape)
 
 
 def _slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    cosine = torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0).clamp(-1, 1)
-    angle = torch.acos(cosine)
-    if angle < 1e-4:
+    """Two of [k] and [n, 1] to [n, k]; straight where they point the same or the opposite way, between which no turn is the shortest."""
+    angle = torch.acos(torch.nn.functional.cosine_similarity(a, b, dim=0).clamp(-1, 1))
+    if not 1e-3 < angle < torch.pi - 1e-3:
         return torch.lerp(a, b, t)
     return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
