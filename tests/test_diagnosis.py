@@ -55,6 +55,8 @@ def test_where_all_is_well_nothing_is_found() -> None:
         ("exploding gradients", {"grad__generator": [1.0] * 4 + [10.0**i for i in range(8)]}),
         ("exploding gradients", {"failure": "round 7: the loss of generator is nan; there is no checkpoint yet"}),
         ("dead player", {"unreached": {"generator": ["first.weight"]}}),
+        ("dead player", {"idle": 0.4, "unreached": {"generator": ["first.weight"]}}),
+        ("dead player", {"grad__generator": [1.0] * 6 + [0.0] * 6}),
         ("average far from the live weights", {"average": 3.0}),
         ("data wrongly scaled", {"high": -0.99}),
         ("data wrongly scaled", {"scale": 400.0, "pictures": False}),
@@ -87,6 +89,9 @@ def test_each_ailment_is_named_with_what_was_seen_and_what_to_try(cause: str, ch
         {"spread": [0.02 * 1.3**i for i in range(12)]},
         # Large batches have statistics of their own that are good enough.
         {"batchwise": 0.4, "micro": 64, "normed": True},
+        # A player that has learned rests for a moment.
+        {"idle": 0.0, "unreached": {"generator": ["first.weight"]}},
+        {"grad__generator": [1.0] * 10 + [0.0] * 2},
         # Points have units.
         {"low": 3.0, "high": 5.0, "scale": 4.0, "pictures": False},
     ],

@@ -29,6 +29,7 @@ _LITTLE, _LARGE = 0.02, 20.0
 _GIVEN_AWAY = 0.5
 _KNOWN = 0.8
 _MOVED, _LONE = 0.1, 2
+_RESTING = 0.01
 
 
 @dataclass(frozen=True)
@@ -126,26 +127,28 @@ def adversary(key: str) -> bool:
 
 
 def _dead(course: Course) -> Finding | None:
-    if not course.unreached:
+    still = {player: since for player, values in _gradients(course).items() if (since := _still(values)) is not None}
+    idle = course.sign("idle")
+    # What has learned once may rest for the moment of a look.
+    never = {} if idle and idle[-1][1] < _RESTING else course.unreached
+    if not still and not never:
         return None
-    seen = "; ".join(f"the {player}'s {_listed(names)}" for player, names in course.unreached.items())
+    seen = [f"the {player}'s {_listed(names)} got no gradient whenever it was looked for" for player, names in never.items()]
+    seen += [f"the {player} gets no gradient at all" for player in still if player not in never]
     return Finding(
         "dead player",
-        f"{seen} got no gradient whenever it was looked for",
-        _since_naught(course),
+        "; ".join(seen),
+        min(still.values(), default=0),
         "a detach() or no_grad() on the way, a layer that forward() leaves out, or ReLUs that too large a step has closed for all inputs",
         "look where the loss of that player comes from; a tenth of --lr if it once learned",
     )
 
 
-def _since_naught(course: Course) -> int:
-    """Since when the gradient of a whole player has been 0; 0 where it is a part of one."""
-    for player in course.unreached:
-        values = course.series(f"grad/{player}")
-        streak = [number for number, value in values if value > 0]
-        if streak and streak[-1] < values[-1][0]:
-            return streak[-1]
-    return 0
+def _still(gradients: Sequence[tuple[int, float]]) -> int | None:
+    """Since when a gradient has been 0, to the last; None where it is not, or not for long."""
+    moving = [number for number, value in gradients if value > 0]
+    quiet = [number for number, _ in gradients if not moving or number > moving[-1]]
+    return quiet[0] if len(quiet) >= max(_LOOKS, _TAIL * len(gradients)) else None
 
 
 def _exploding(course: Course) -> Finding | None:

@@ -31,6 +31,7 @@ SIGNS = {
     "known": "the same of pairs of a sample that it learned from and a held-out one; about 0.5, towards 1 where it knows them by heart",
     "frame": "the share of the gap between the scores of real and made that closes when what never changes in real pictures, such as a "
     "margin, is put right in the made; about 0",
+    "idle": "the largest share of a player's parameters that never got a gradient; about 0",
     "average": "the mean distance of samples to the nearest real one with averaged weights, over that with the live ones; about 1",
     "batchwise": "how far samples move when batch normalisation takes the statistics of their own batch, over the real standard deviation; "
     "about 0",
@@ -59,7 +60,7 @@ class Seen:
 
 
 def signs(seen: Seen) -> dict[str, float]:
-    """The signs of `SIGNS` by name, each with `PREFIX` before it; those of which nothing was seen are left out."""
+    """The signs of `SIGNS` that samples show, by name, each with `PREFIX` before it; those of which nothing was seen are left out."""
     real, made = _rows(seen.real), _rows(seen.made)
     found = {"low": float(seen.real.min()), "high": float(seen.real.max()), "scale": float(seen.real.double().square().mean().sqrt())}
     if not np.isfinite(made).all():

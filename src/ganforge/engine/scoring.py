@@ -44,10 +44,10 @@ class Scoring:
         return scores
 
     def chosen(self, scores: list[Score]) -> Score | None:
-        """The score by which the best is kept: that which `--best` names, by its beginning, or else the first that has a better side."""
+        """The score by which the best is kept: that which `--best` names, by its beginning; else the first that should be low, or high."""
         wanted, sided = self.trainer.settings.best, [score for score in scores if score.better]
         if wanted is None:
-            return sided[0] if sided else None
+            return next((score for score in sided if score.better == "lower"), sided[0] if sided else None)
         found = next((score for score in sided if score.name.casefold().startswith(wanted.casefold())), None)
         if found is None:
             raise RequestError(f"--best {wanted}: no score is called so; there are {', '.join(score.name for score in sided) or 'none'}")

@@ -108,6 +108,11 @@ class Seat:
         reached = norms != 0
         self._reached = reached if self._reached is None else self._reached | reached
 
+    @property
+    def listened(self) -> bool:
+        """Whether a gradient was ever noted."""
+        return self._reached is not None
+
     def unreached(self) -> list[nn.Parameter]:
         """The parameters that got no gradient whenever it was listened; none where it never was."""
         if self._reached is None:

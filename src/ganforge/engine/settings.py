@@ -36,7 +36,7 @@ class Settings:
     evaluate_n: int = 1000
     """How many samples, or pictures, an evaluation takes."""
     best: str | None = None
-    """The score by which the best is kept, by the beginning of its name, FID; None: the first of which a side is better."""
+    """The score by which the best is kept, as FID; None: the first that should be low, as FID or L1, else high."""
     watch: bool = True
     """Look at the game when pictures are drawn, and say in time what goes wrong (see ganforge doctor)."""
     accumulate: int = 1

@@ -13,6 +13,7 @@ from ganforge.batches import Images, ImageSpec
 from ganforge.capabilities import Judges, Samples, judge
 from ganforge.data import Source
 from ganforge.diagnosis import Course, Finding, Seen, findings, signs
+from ganforge.diagnosis.signs import PREFIX
 from ganforge.engine.trainer import Trainer
 from ganforge.metrics.material import as_kind, as_pictures
 
@@ -32,7 +33,10 @@ class Watch:
         self._said: set[str] = set()
 
     def look(self) -> dict[str, float]:
-        """The signs (see `diagnosis.signs`) of the game as it is now; of a game that makes no new data, none."""
+        """The signs (see `diagnosis.SIGNS`) of the game as it is now; of a game that makes no new data, few."""
+        return {**self._samples(), **self._idle()}
+
+    def _samples(self) -> dict[str, float]:
         trainer, game = self.trainer, self.trainer.game
         if not isinstance(game, Samples):
             return {}
@@ -94,8 +98,16 @@ class Watch:
             failure=failure,
         )
 
+    def _idle(self) -> dict[str, float]:
+        shares = [
+            sum(p.numel() for p in seat.unreached()) / sum(p.numel() for p in seat.parameters)
+            for seat in self.trainer.seats.values()
+            if seat.listened
+        ]
+        return {PREFIX + "idle": max(shares)} if shares else {}
+
     def _unreached(self) -> dict[str, list[str]]:
-        """The parameters without a gradient, of players that have moved; a hundredth of a player may rest, as biases that cancel do."""
+        """The parameters without a gradient, by players that have more than a few: biases that cancel may rest."""
         names, found = {id(p): name for name, p in self.trainer.game.named_parameters()}, {}
         for name, seat in self.trainer.seats.items():
             idle = seat.unreached()
@@ -105,8 +117,7 @@ class Watch:
 
     def news(self, rows: list[dict[str, Any]]) -> list[Finding]:
         """What has been found and not been said yet. The first looks at a game are too early to tell."""
-        looks = sum("health/spread" in row for row in rows)
-        if 0 < looks < _PATIENCE:
+        if sum(any(key.startswith(PREFIX) for key in row) for row in rows) < _PATIENCE:
             return []
         new = [each for each in findings(self.course(rows)) if each.cause not in self._said]
         self._said |= {each.cause for each in new}
