@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch.utils.tensorboard.writer import SummaryWriter
 
+import ganforge
 from ganforge import pictures, zoo
 from ganforge.data import Reading
 from ganforge.engine import Settings, Trainer, session, train
-from ganforge.engine.checkpoint import write_checkpoint
+from ganforge.engine.checkpoint import DamagedError, read_checkpoint, write_checkpoint
 from ganforge.errors import RequestError, TrainingError
 from ganforge.files import write_json
 from ganforge.runs import RunRecord
@@ -64,6 +66,31 @@ def test_where_every_checkpoint_is_damaged_the_run_is_refused(tmp_path: Path) ->
         (checkpoint / "trainer.pt").unlink()
     with pytest.raises(RequestError, match="no checkpoint is whole; begin anew with --overwrite"):
         played(tmp_path / "run", 30, resume=True)
+
+
+@pytest.mark.parametrize("state", [[1], {}, {"round": "x", "cursor": 0, "seats": {}}, {"round": 1, "cursor": 0, "seats": [1]}])
+def test_a_state_that_is_none_is_damage_even_with_the_right_checksum(state: Any, tmp_path: Path) -> None:
+    played(tmp_path / "run", 20)
+    newest = tmp_path / "run" / "checkpoints" / "000020"
+    torch.save(state, newest / "trainer.pt")
+    (newest / "sha256.json").unlink()
+    game = zoo.find("gan-1d")(ganforge.open_source("gaussian").spec)
+    with pytest.raises(DamagedError, match=r"trainer\.pt: not a whole trainer state"):
+        read_checkpoint(newest, game)
+
+
+@pytest.mark.parametrize("sums", ['{"/dev/zero": "0"}', '["game.safetensors"]', "[" * 100_000, '{"game.safetensors": "0"}'])
+def test_a_list_of_checksums_is_never_followed_out_of_the_checkpoint(sums: str, tmp_path: Path) -> None:
+    played(tmp_path / "run", 20)
+    newest = tmp_path / "run" / "checkpoints" / "000020"
+    (newest / "sha256.json").write_text(sums)
+    with pytest.raises(DamagedError, match="damaged"):
+        read_checkpoint(newest, zoo.find("gan-1d")(ganforge.open_source("gaussian").spec))
+
+
+def test_a_recorded_way_of_reading_of_the_wrong_type_is_refused() -> None:
+    with pytest.raises(RequestError, match=r"jitter = 'a': must be int"):
+        Reading.stored({"jitter": "a"})
 
 
 def test_a_checkpoint_of_the_time_before_checksums_is_still_read(tmp_path: Path) -> None:

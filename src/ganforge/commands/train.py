@@ -81,7 +81,7 @@ def _stored(folder: RunFolder, name: str) -> dict[str, Any]:
     record = RunRecord.read(folder.record)
     if record.game != name:
         raise RequestError(f"{folder.path}: holds a run of {record.game}, not of {name}; give another --out")
-    return {"data": record.data["source"], **asdict(Reading.stored(record.data)), **record.settings, **record.hyper}
+    return {"data": record.data.get("source"), **asdict(Reading.stored(record.data)), **record.settings, **record.hyper}
 
 
 def _fitting_presets(game: type[Game], options: TrainOptions) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
+from ganforge.batches import brief, described, fits
 from ganforge.errors import RequestError
 
 LARGEST = 4096
@@ -71,6 +72,10 @@ class Reading:
         values = {field.name: data[field.name] for field in fields(cls) if field.name in data}
         if values.get("size") is not None:
             values["size"] = str(values["size"])
+        hints = get_type_hints(cls)
+        for name, value in values.items():
+            if not fits(value, hints[name]):
+                raise RequestError(f"the record of the data: {name} = {brief(value)}: must be {described(hints[name])}")
         return cls(**values)
 
     def shape(self) -> tuple[int, int] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import pickle
 import shutil
@@ -16,9 +15,12 @@ from torch import nn
 
 from ganforge.errors import RequestError
 from ganforge.files import atomic_write, flush_to_disk, write_json
+from ganforge.runs import read_json
 from ganforge.weights import load_weights, save_weights
 
 _SUMS = "sha256.json"
+_FILES = {"game.safetensors", "trainer.pt"}
+_STATE = {"round": int, "cursor": int, "seats": dict}
 
 
 class DamagedError(RequestError):
@@ -49,11 +51,13 @@ def write_checkpoint(path: Path, game: nn.Module, trainer: dict[str, Any]) -> No
 def read_checkpoint(path: Path, game: nn.Module) -> dict[str, Any]:
     """Loads the weights into `game` and returns the trainer's state. DamagedError, before anything is loaded, where a file has changed."""
     _check(path)
-    load_weights(game, path / "game.safetensors")
     try:
-        state: dict[str, Any] = torch.load(path / "trainer.pt", weights_only=True, map_location="cpu")
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        state = torch.load(path / "trainer.pt", weights_only=True, map_location="cpu")
+        if not isinstance(state, dict) or not all(isinstance(state.get(key), kind) for key, kind in _STATE.items()):
+            raise ValueError(f"it lacks {', '.join(_STATE)}")
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise DamagedError(f"{path / 'trainer.pt'}: not a whole trainer state ({' '.join(str(error).split())[:200]})") from None
+    load_weights(game, path / "game.safetensors")
     return state
 
 
@@ -76,9 +80,11 @@ def _check(path: Path) -> None:
     if not sums.exists():
         return
     try:
-        expected = dict(json.loads(sums.read_text(encoding="utf-8")))
+        expected = read_json(sums)
+        if not isinstance(expected, dict) or set(expected) != _FILES or not all((path / name).is_file() for name in _FILES):
+            raise ValueError(f"{_SUMS} does not name {' and '.join(sorted(_FILES))}, or they are no files")
         wrong = next((name for name, digest in expected.items() if _sum(path / name) != digest), None)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise DamagedError(f"{path}: damaged ({error})") from None
     if wrong is not None:
         raise DamagedError(f"{path / wrong}: damaged, its checksum is not the one that was written")
