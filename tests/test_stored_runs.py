@@ -49,6 +49,8 @@ def test_every_command_that_takes_a_run_takes_it(run: Path, tmp_path: Path, caps
     assert main(["sample", str(run), "--n", "4", "--out", str(tmp_path / "grid.png")]) == 0
     assert main(["evaluate", str(run), "--n", "100", "--out", str(tmp_path / "scores.json")]) == 0
     assert "coverage" in json.loads((tmp_path / "scores.json").read_text())["measures"]
+    assert main(["doctor", str(run), "--out", str(tmp_path / "found.json")]) == 0
+    assert main(["publish", str(run), str(tmp_path / "published")]) == 0
     capsys.readouterr()
 
 

@@ -6,7 +6,7 @@ Names are imported when they are first used, so that `ganforge --help` does not 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 if TYPE_CHECKING:
     from ganforge import use
