@@ -100,6 +100,14 @@ def test_what_only_looks_like_an_ailment_is_none(changed: dict[str, Any]) -> Non
     assert causes(course(**changed)) == []
 
 
+def test_a_young_game_whose_samples_are_still_alike_is_given_time() -> None:
+    rows = [{"round": 20 * i, "health/spread": 0.14, "health/coverage": 0.0} for i in range(1, 13)]
+    assert causes(Course(rows, planned=1000)) == []
+    assert causes(Course(rows, planned=240)) == ["mode collapse"]
+    fallen = [row | {"health/spread": 0.9} for row in rows[:3]] + rows[3:]
+    assert causes(Course(fallen, planned=1000)) == ["mode collapse"]
+
+
 def test_since_when_is_the_first_round_of_what_lasts() -> None:
     (found,) = findings(course(spread=[1.0, 0.2, 1.0, 1.0, *[0.2] * 8]))
     assert found.since == 500

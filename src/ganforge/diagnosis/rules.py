@@ -21,7 +21,7 @@ _TAIL = 0.25
 _EXPLODED = 300.0
 _CERTAIN, _NAUGHT, _POOR, _FAINT = 0.995, 0.1, 0.3, 0.01
 _CHANCE, _BAD, _CALM = 0.6, 0.1, 0.3
-_YOUNG = 2000
+_YOUNG = 500, 2000
 _FEW, _ALIKE, _THIN, _NARROW = 0.6, 0.5, 0.2, 0.75
 _RESTLESS = 0.5
 _FAR = 1.5
@@ -232,7 +232,8 @@ def _collapse(course: Course) -> Finding | None:
     lasting = alike or few or thin
     spreads = [value for _, value in course.sign("spread")]
     # Most games begin with samples that are all alike, and some stay so for a while.
-    early = course.end < min(course.planned / 2, _YOUNG) and spreads[-1] > 0.5 * max(spreads)
+    young = course.end < course.planned and course.end < max(_YOUNG[0], min(course.planned / 2, _YOUNG[1]))
+    early = young and spreads[-1] > 0.5 * max(spreads)
     if lasting is None or early or course.rises("spread") or course.rises(course.nearness):
         return None
     since, sign = lasting
