@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -265,3 +266,23 @@ def test_a_run_without_a_checkpoint_has_nothing_to_look_at(tmp_path: Path) -> No
 def test_batch_normalisation_of_one_sample_is_refused_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"batch normalisation of a single sample.*--batch-size"):
         train(zoo.find("dcgan"), "digits", Settings(rounds=1, batch_size=1), out=tmp_path / "run", hyper={"width": 4})
+
+
+def rows_of(section: str) -> list[list[str]]:
+    """The cells of the table in a section of docs/doctor.md, without its head."""
+    text = (
+        (Path(__file__).parents[1] / "docs" / "doctor.md").read_text(encoding="utf-8").partition(f"## {section}")[2].partition("\n## ")[0]
+    )
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_the_page_has_the_signs_as_they_are() -> None:
+    assert rows_of("What it looks at") == [list(pair) for pair in SIGNS.items()]
+
+
+def test_the_page_has_the_runs_that_the_doctor_was_checked_on() -> None:
+    cases = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "broken.py"))["CASES"]
+    assert [(name, said) for name, _, said in rows_of("What it was checked on")] == [
+        (name, case.expected or "nothing") for name, case in cases.items()
+    ]
