@@ -16,19 +16,28 @@ from ganforge.diagnosis.signs import PREFIX
 
 Row = Mapping[str, Any]
 
-_LOOKS = 4
-_TAIL = 0.25
+# What counts as lasting: so many looks, over such a share of the run.
+_LOOKS, _TAIL = 4, 0.25
+# A gradient that is so large, and so many times what it was at first.
 _EXPLODED = 300.0
+# Told apart in nearly all pairs, by a loss near 0, while so little of the real data is reached; a gradient that is gone.
 _CERTAIN, _NAUGHT, _POOR, _FAINT = 0.995, 0.1, 0.3, 0.01
+# Hardly better than chance, while next to nothing is reached and the samples stand still.
 _CHANCE, _BAD, _CALM = 0.6, 0.1, 0.3
-_YOUNG = 500, 2000
+# Modes, spread, and coverage with spread, below which samples have collapsed; and the rounds before which that may be a beginning.
 _FEW, _ALIKE, _THIN, _NARROW = 0.6, 0.5, 0.2, 0.75
+_YOUNG = 500, 2000
+# Standard deviations from one look to the next.
 _RESTLESS = 0.5
+# How much farther from real samples averaged weights are than live ones.
 _FAR = 1.5
+# The scale of points that networks are made for.
 _LITTLE, _LARGE = 0.02, 20.0
-_GIVEN_AWAY = 0.5
-_KNOWN = 0.8
+# The share of the gap in scores that a frame explains, and of pairs in which a picture is known by heart.
+_GIVEN_AWAY, _KNOWN = 0.5, 0.8
+# Standard deviations that running statistics shift samples by, and the batches for which that is asked.
 _MOVED, _LONE = 0.1, 2
+# The share of a player's parameters that may go without a gradient: biases that cancel do.
 _RESTING = 0.01
 
 
@@ -178,7 +187,7 @@ def _exploding(course: Course) -> Finding | None:
 def _gradients(course: Course) -> dict[str, list[tuple[int, float]]]:
     """The course of each player's gradient."""
     keys = sorted({key for row in course.rows for key in row if key.startswith("grad/")})
-    return {key.removeprefix("grad/"): course.series(key) for key in keys}
+    return {key.removeprefix("grad/"): values for key in keys if (values := course.series(key))}
 
 
 def _too_strong(course: Course) -> Finding | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -32,13 +33,15 @@ def examined(run: Path, game: type[Game] | None, source: Source, device: str = "
     """
     folder = RunFolder(run)
     record = RunRecord.read(folder.record)
-    rows, failure = folder.metric_rows(), _failure(folder)
+    rows = [row for row in folder.metric_rows() if isinstance(row.get("round"), int)]
+    failure = _failure(folder)
     checkpoints = folder.checkpoints()
     if not checkpoints and not failure:
         raise RequestError(
             f"{run}: has no checkpoint yet to look at; the first is written after some minutes, or with --checkpoint-every 100"
         )
-    settings = Settings(**{**record.settings, "log_every": 1, "device": device, "compile": False, "cuda_graph": False})
+    kept = {field.name: record.settings[field.name] for field in fields(Settings) if field.name in record.settings}
+    settings = Settings(**{**kept, "log_every": 1, "device": device, "compile": False, "cuda_graph": False})
     place = choose_device(device)
     built = record.build(game)
     kind = KINDS.get(record.data.get("kind", "")) or choose_kind(type(built), source)
