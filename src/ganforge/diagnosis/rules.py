@@ -36,9 +36,9 @@ _LITTLE, _LARGE = 0.02, 20.0
 # The share of the gap in scores that a frame explains, and of pairs in which a picture is known by heart.
 _GIVEN_AWAY, _KNOWN = 0.5, 0.8
 # Standard deviations that running statistics shift samples by, and the batches for which that is asked.
-_MOVED, _LONE = 0.1, 2
+_MOVED, LONE = 0.1, 2
 # The share of a player's parameters that may go without a gradient: biases that cancel do.
-_RESTING = 0.01
+RESTING = 0.01
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _dead(course: Course) -> Finding | None:
     still = {player: since for player, values in _gradients(course).items() if (since := _still(values)) is not None}
     idle = course.sign("idle")
     # What has learned once may rest for the moment of a look.
-    never = {} if idle and idle[-1][1] < _RESTING else course.unreached
+    never = {} if idle and idle[-1][1] < RESTING else course.unreached
     if not still and not never:
         return None
     seen = [f"the {player}'s {_listed(names)} got no gradient whenever it was looked for" for player, names in never.items()]
@@ -346,7 +346,7 @@ def _by_heart(course: Course) -> Finding | None:
 
 def _lone(course: Course) -> Finding | None:
     lasting = course.lasting(lambda sign: sign["batchwise"] > _MOVED, "batchwise")
-    if lasting is None or not course.normed or course.micro > _LONE:
+    if lasting is None or not course.normed or course.micro > LONE:
         return None
     since, sign = lasting
     return Finding(

@@ -13,15 +13,14 @@ from ganforge.batches import Images, ImageSpec
 from ganforge.capabilities import Judges, Samples, judge
 from ganforge.data import Source
 from ganforge.diagnosis import Course, Finding, Seen, findings, signs
+from ganforge.diagnosis.rules import LONE, RESTING
 from ganforge.diagnosis.signs import PREFIX
 from ganforge.engine.trainer import Trainer
 from ganforge.metrics.material import as_kind, as_pictures
 
 _PICTURES, _POINTS = 128, 512
 _CHUNK = 64
-_SMALL = 2
 _PATIENCE = 6
-_RESTING = 0.01
 
 
 class Watch:
@@ -66,7 +65,7 @@ class Watch:
 
     def _batchwise(self, game: Samples, latent: Tensor) -> Tensor | None:
         """Samples by the statistics of their own batch, where batches are so small that this may be another game."""
-        if not self.normed() or self.micro() > _SMALL:
+        if not self.normed() or self.micro() > LONE:
             return None
         with _by_own_statistics(self.trainer.game):
             return _of(game.sample, latent, self.micro())
@@ -111,7 +110,7 @@ class Watch:
         names, found = {id(p): name for name, p in self.trainer.game.named_parameters()}, {}
         for name, seat in self.trainer.seats.items():
             idle = seat.unreached()
-            if sum(p.numel() for p in idle) > _RESTING * sum(p.numel() for p in seat.parameters):
+            if sum(p.numel() for p in idle) > RESTING * sum(p.numel() for p in seat.parameters):
                 found[name] = [names.get(id(p), "a parameter outside the game") for p in idle]
         return found
 
