@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,10 +19,11 @@ from torch import Tensor, nn
 from ganforge import zoo
 from ganforge.batches import Batch, Images, ImageSpec, Labelled, LowHigh, Masked, Pairs, SemiLabelled, images_to_bytes
 from ganforge.capabilities import sampler
-from ganforge.commands import compare as command
+from ganforge.commands import measured as command
 from ganforge.commands import side_by_side
 from ganforge.commands.compare import CompareOptions, compare
-from ganforge.commands.side_by_side import Entry, drawn
+from ganforge.commands.measured import Entry
+from ganforge.commands.side_by_side import drawn
 from ganforge.data import from_arrays, from_fields, open_source
 from ganforge.errors import RequestError
 from ganforge.game import Game
@@ -76,6 +76,12 @@ def three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str, st
     for name, seed, lr in (("slow-seed0", 0, 0.1), ("slow-seed1", 1, 0.1), ("fast", 0, 0.2)):
         made(Path(name), seed, lr)
     return "slow-seed0", "slow-seed1", "fast"
+
+
+def kept(run: str) -> Path:
+    """The only evaluation that the run keeps."""
+    (path,) = Path(run, "evaluations").iterdir()
+    return path
 
 
 @pytest.fixture
@@ -225,7 +231,7 @@ def test_the_command_groups_seeds_and_writes_a_table_a_record_and_a_picture(thre
     again = compare(three, CompareOptions(n=24, metrics="fid,kid"))
     assert to_json(asdict(again)) == stored
     assert [(column["name"], len(column["runs"])) for column in stored["columns"]] == [("slow", 2), ("fast", 1)]
-    fid = [json.loads(Path(name, "evaluation.json").read_text())["measures"]["FID (pixels)"] for name in three]
+    fid = [json.loads(kept(name).read_text())["measures"]["FID (pixels)"] for name in three]
     row = again.row("FID (pixels)")
     assert row.cells[0] is not None
     assert row.cells[1] is not None
@@ -261,17 +267,19 @@ def test_an_evaluation_is_used_again_only_where_it_was_made_just_so_of_these_wei
     assert measured() == 3
     assert measured() == 0
     assert measured(each=True) == 0
-    weights, evaluation = (Path("fast", name) for name in ("game.safetensors", "evaluation.json"))
-    now = evaluation.stat().st_mtime_ns
-    os.utime(weights, ns=(now, now + 1))
+    whole = kept("fast").read_text()
+    kept("fast").write_text(whole[:200])
     assert measured() == 1
-    os.utime(weights, ns=(now - 1, now - 1))
-    evaluation.write_text(evaluation.read_text()[:200])
-    assert measured() == 1
+    assert kept("fast").read_text() == whole
     for other in ({"n": 20}, {"seed": 1}, {"split": "train"}, {"metrics": "fid,kid"}, {"features": "pixels"}):
         assert measured(**other) == 3, other
         assert measured(**other) == 0, other
-    assert measured() == 3
+    # None of these was lost by the others.
+    assert measured() == 0
+    made(Path("fast"), seed=7, lr=0.2)
+    assert measured() == 1
+    made(Path("fast"), lr=0.2)
+    assert measured() == 0
     pictures(Path("in.npz"), seed=1)
     assert measured() == 3
 
@@ -279,7 +287,7 @@ def test_an_evaluation_is_used_again_only_where_it_was_made_just_so_of_these_wei
 def test_numbers_that_another_extractor_gave_earlier_are_measured_anew(three: tuple[str, ...], examined: list[str]) -> None:
     options = CompareOptions(n=24, metrics="fid")
     first = compare(three, options)
-    path = Path("fast", "evaluation.json")
+    path = kept("fast")
     stored = json.loads(path.read_text())
     stored["sections"][0]["scores"][0] |= {"space": "pixels of another day", "value": 0.0}
     path.write_text(json.dumps(stored))
@@ -288,11 +296,18 @@ def test_numbers_that_another_extractor_gave_earlier_are_measured_anew(three: tu
     assert len(examined) == 3
 
 
-def test_what_evaluate_wrote_is_not_mistaken_for_numbers_of_other_data(three: tuple[str, ...], examined: list[str]) -> None:
-    assert run("evaluate fast --n 24 --metrics fid --split train") == 0
+def test_what_evaluate_found_in_just_this_way_is_used_and_its_file_is_left_alone(three: tuple[str, ...], examined: list[str]) -> None:
+    assert run("evaluate fast --n 24 --metrics fid --split test") == 0
+    assert run("evaluate fast --n 24 --metrics kid,fid --split test") == 0
+    found, evaluations = Path("fast", "evaluation.json").read_text(), sorted(Path("fast", "evaluations").iterdir())
+    assert found in [path.read_text() for path in evaluations]
+    assert len(evaluations) == 2
     del examined[:]
-    compare(three, CompareOptions(n=24, metrics="fid", split="test"))
-    assert len(examined) == 3
+    compare(three, CompareOptions(n=24, metrics="fid"))
+    assert len(examined) == 2
+    compare(three, CompareOptions(n=24, metrics="fid", split="train"))
+    assert len(examined) == 5
+    assert Path("fast", "evaluation.json").read_text() == found
 
 
 def test_runs_that_read_their_pictures_with_other_chance_are_measured_on_the_same(three: tuple[str, ...]) -> None:
@@ -322,10 +337,52 @@ def test_a_run_that_has_diverged_is_named_and_does_not_hide_the_others(three: tu
     assert list(captured_rows) == list(three[:2])
 
 
-def test_where_no_run_can_be_measured_the_reason_is_the_error(three: tuple[str, ...], capsys: Say) -> None:
-    assert run("compare fast slow-seed0 --metrics fit") == 2
-    assert "did you mean fid" in capsys.readouterr().err.splitlines()[-1]
-    assert not list(Path().glob("compare.*"))
+def test_what_cannot_be_written_is_said_after_the_table(three: tuple[str, ...], capsys: Say) -> None:
+    Path("fast", "evaluations").touch()
+    assert run(f"evaluate fast {OPTIONS}") == 0
+    assert run(f"compare fast slow-seed0 {OPTIONS}") == 0
+    Path("fast", "evaluation.json").unlink()
+    Path("fast", "evaluation.json").mkdir()
+    capsys.readouterr()
+    assert run(f"evaluate fast {OPTIONS}") == 1
+    out, err = capsys.readouterr()
+    assert "FID (pixels)" in out
+    assert re.fullmatch(r"ganforge: fast/evaluation\.json: cannot be written \(.*\); --out FILE\.json writes elsewhere\n", err)
+    assert [path.name for path in Path("fast").iterdir() if path.name.startswith(".")] == []
+
+
+def test_an_evaluation_that_is_interrupted_leaves_what_was_there(three: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(f"evaluate fast {OPTIONS}") == 0
+    before = {path: path.read_bytes() for path in Path().rglob("*.json")}
+
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "examine", interrupted)
+    assert run("evaluate fast --n 20") == 130
+    assert run("compare fast slow-seed0 --n 20") == 130
+    assert {path: path.read_bytes() for path in Path().rglob("*.json")} == before
+
+
+def test_pictures_that_are_left_out_are_said_and_tables_that_are_no_terminal_s_are_not_folded(three: tuple[str, ...], capsys: Say) -> None:
+    Path("photos").mkdir()
+    for number in range(12):
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (9, 9), dtype=np.uint8)).save(f"photos/{number}.png")
+    Path("photos/bad.png").write_bytes(b"no picture")
+    assert run("evaluate fast --data photos --n 12") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("1 of 13 files skipped: bad.png")
+    measures = json.loads(Path("fast", "evaluation.json").read_text())["measures"]
+    assert all(any(line.startswith(name) for line in lines) for name in measures)
+
+
+def test_an_evaluation_does_not_see_the_chance_of_training(three: tuple[str, ...]) -> None:
+    made(Path("calm"))
+    made(Path("shaken"), flip=True, jitter=4)
+    for name in ("calm", "shaken"):
+        assert run(f"evaluate {name} --n 24 --split test") == 0
+    calm, shaken = (json.loads(Path(name, "evaluation.json").read_text())["measures"] for name in ("calm", "shaken"))
+    assert calm == shaken
 
 
 @pytest.mark.parametrize(
@@ -340,7 +397,17 @@ def test_where_no_run_can_be_measured_the_reason_is_the_error(three: tuple[str, 
         ("compare fast large", "fast is of 8x8, grey, large of 16x16, grey: only runs of one shape"),
         ("compare fast elsewhere", "give --data SOURCE"),
         ("compare fast slow-seed0 --data gone.npz", "gone.npz"),
-        ("compare fast slow-seed0 --n 0", "--n 0"),
+        ("compare fast slow-seed0 --n 1", "--n 1: measures need 2 samples or more"),
+        ("compare fast slow-seed0 --metrics fit", "no measure is called 'fit'; did you mean fid?"),
+        ("compare fast slow-seed0 --metrics fid --features whole.onnx", "whole.onnx: there is no such file"),
+        ("evaluate fast --metrics ,", "--metrics ',': names no measure"),
+        ("evaluate fast --n 1", "--n 1: measures need 2 samples or more"),
+        ("evaluate fast --data ring", "data 'ring' is of points of dimension 2, the run of 8x8, grey"),
+        ("evaluate fast --labelled ring", "data 'ring' is of points"),
+        ("evaluate fast --features classifier:", "no extractor is called that; did you mean classifier?"),
+        ("evaluate fast --out taken.json", "taken.json: exists; --force overwrites it"),
+        ("evaluate fast --out taken", "--out taken: must end in .json"),
+        ("evaluate orphan", "orphan was trained on it; --data SOURCE measures on other data"),
         ("compare fast slow-seed0 --out taken", "taken.json exists; --force overwrites it"),
     ],
 )
@@ -350,6 +417,7 @@ def test_a_wrong_request_is_one_line(three: tuple[str, ...], line: str, said: st
     made(Path("large"), size=16)
     pictures(Path("other.npz"), seed=5)
     made(Path("elsewhere"), data="other.npz")
+    made(Path("orphan"), data="gone.npz")
     Path("taken.json").touch()
     assert run(line) == 2
     assert said in one_line(capsys)

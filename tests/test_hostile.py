@@ -334,6 +334,14 @@ class Own(Game):
         self.largest = float(self.layer.weight.detach().max())
 
 
+class Deep(Game):
+    """As many layers as are asked for."""
+
+    def __init__(self, data: ImageSpec, *, depth: int = 1) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(2, 2) for _ in range(depth))
+
+
 class Late(Game):
     """Makes a network only when it is asked for its players."""
 
@@ -358,6 +366,13 @@ def test_a_class_of_ones_own_may_look_at_its_numbers_and_make_networks_late(cls:
     if cls is Own:
         rewrite(tmp_path, hyper={"width": 5})
         assert "layer.weight is [2, 3], and should be [2, 5]" in refusal(tmp_path, cls)
+
+
+def test_a_class_of_ones_own_is_not_given_layers_without_end(tmp_path: Path) -> None:
+    write_run(Deep(ImageSpec(8, 8)), RunRecord("mine.Deep", {"depth": 1}, ImageSpec(8, 8), {}, {}, {}, ""), tmp_path)
+    ganforge.load(tmp_path, Deep)
+    rewrite(tmp_path, hyper={"depth": 20_000})
+    assert "many more layers than game.safetensors has" in refusal(tmp_path, Deep)
 
 
 def test_nothing_in_the_folder_is_run(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,6 +142,26 @@ def test_copies_of_training_pictures_are_at_distance_nought_and_held_out_picture
         assert scores["nearest training picture (pixels)"] == pytest.approx(expected, abs=1e-3)
 
 
+def test_copies_are_told_by_pictures_of_their_own_data_whatever_they_are_measured_on(tmp_path: Path) -> None:
+    path = npz(tmp_path / "a.npz")
+    trained = open_source(str(path), cache=str(tmp_path))
+    held = torch.from_numpy(np.load(path)["test_images"]).permute(0, 3, 1, 2) / 127.5 - 1
+    # Far from all that was seen: beside such pictures any sample would look like a copy.
+    other = from_arrays(in_bytes(-patches(kinds())))
+    scores = evaluate(Copies(held), other, trained=trained, n=N, features="pixels", metrics=["memorisation"])
+    assert scores["nearest training picture (pixels)"] == pytest.approx(1, abs=1e-3)
+
+
+def test_pictures_of_none_of_the_classes_measure_nothing_and_are_named(quarters: Finite) -> None:
+    images, places = in_bytes(patches(kinds())), kinds().numpy()
+    other = from_arrays(images, places, classes=("red", "green", "blue", "white"))
+    with pytest.raises(RequestError, match=r"the classes of '.*' are red, green, blue, white; the run's are 0, 1, 2, 3"):
+        evaluate(Sorts(4), other, trained=quarters, metrics=["codes", "error"])
+    asked = evaluate(Sampler(), other, trained=quarters, n=80, features="pixels", metrics=["classes"])
+    # The classifier was taught on the run's own pictures; on these there is nothing that it could read right.
+    assert asked == {"of the class asked for": 1, "of the class asked for, chance": 0.25, "of the class asked for, worst class": 1}
+
+
 class Words:
     """The text is the one-hot place of a bright square."""
 
@@ -461,7 +481,7 @@ def test_what_a_classifier_learned_is_kept_for_the_next_evaluation(tmp_path: Pat
     [
         (object(), {}, "nothing can be measured: object does no task"),
         (Sorts(4), {}, "has no labels; name labelled pictures"),
-        (Draws(), {}, "not of two domains"),
+        (Draws(), {}, "neither pairs nor of two domains"),
         (Sorts(4), {"n": 1}, "n = 1"),
         (Sorts(4), {"features": "inceptoin"}, "'inceptoin'.*did you mean inception"),
         (Sorts(4), {"features": "clip"}, "'clip'.*auto, pixels, classifier, inception, classifier:RUN, and files that end in"),

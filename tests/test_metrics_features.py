@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ganforge import downloads
 from ganforge.batches import ImageSpec
 from ganforge.commands import evaluate as command
+from ganforge.commands import measured
 from ganforge.data import Finite, from_arrays, open_source
 from ganforge.errors import RequestError
 from ganforge.metrics import Extractor, evaluate, examine, game_extractor, material, open_extractor, pretrained, readers
@@ -26,6 +27,7 @@ from ganforge.metrics.distances import fid, kid, mmd
 from ganforge.metrics.extractors import Pixels, resized
 from ganforge.metrics.images import inception_score
 from ganforge.metrics.manifolds import Features, as_features
+from ganforge.metrics.reference import features_of
 
 N = 60
 needs_onnx = pytest.mark.skipif(
@@ -146,6 +148,8 @@ def test_an_onnx_of_one_channel_refuses_colours_and_one_of_three_repeats_grey(tm
         grey.features(pictures(2, channels=3))
     colour = open_extractor(str(onnx(tmp_path / "colour.onnx", ["n", 3, "h", "w"], torch.ones(1, 3, 3, 3))))
     np.testing.assert_allclose(colour.features(pictures(2)), 3 * grey.features(pictures(2)), rtol=1e-5, atol=1e-5)
+    with pytest.raises(RequestError, match=r"last\.onnx: takes \['n', 28, 28, 1\], pictures of 28 channels"):
+        open_extractor(str(onnx(tmp_path / "last.onnx", ["n", 28, 28, 1], torch.ones(1, 28, 1, 1))))
     flat = onnx(tmp_path / "flat.onnx", ["n", 3], torch.ones(1, 1, 3, 3))
     with pytest.raises(RequestError, match=r"flat\.onnx: (takes|is no ONNX)"):
         open_extractor(str(flat))
@@ -218,6 +222,8 @@ def test_the_inception_score_is_one_of_what_cannot_be_told_and_the_number_of_cla
     ("name", "content", "words"),
     [
         ("no.pt", None, "there is no such file"),
+        ("none.pt", b"", "is an empty file"),
+        ("none.onnx", b"", "is an empty file"),
         ("no.onnx", None, "there is no such file"),
         ("bad.pt", b"hello", "is no TorchScript file"),
         ("bad.onnx", b"hello", "is no ONNX file|pip install onnxruntime"),
@@ -264,6 +270,65 @@ def test_a_network_that_makes_no_features_of_these_pictures_is_refused_in_one_li
     with pytest.raises(RequestError, match=words) as raised:
         made.features(pictures(N, channels))
     assert "\n" not in str(raised.value)
+
+
+class Two(nn.Module):
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x.flatten(1) + y.flatten(1)
+
+
+class Deaf(nn.Module):
+    @torch.jit.export
+    def other(self, x: Tensor) -> Tensor:
+        return x
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [(Two(), r"mine\.pt: takes \(x, y\); an extractor is called with pictures alone"), (Deaf(), r"mine\.pt: is no TorchScript .*forward")],
+)
+def test_a_script_that_is_not_called_with_pictures_alone_is_refused_when_it_is_opened(
+    tmp_path: Path, module: nn.Module, words: str
+) -> None:
+    with pytest.raises(RequestError, match=words):
+        open_extractor(str(script(module, tmp_path / "mine.pt")))
+
+
+def test_a_folder_is_no_extractor_and_the_way_to_name_a_run_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=f"is a folder; a run .* is named as classifier:{tmp_path}"):
+        open_extractor(str(tmp_path))
+
+
+class Makes(Plain):
+    """Samples, and classes of pictures: two things that are measured, the second without features."""
+
+    def classify(self, image: Tensor) -> Tensor:
+        return torch.full((len(image), 2), 0.5)
+
+
+def test_an_extractor_that_makes_no_features_ends_an_evaluation_that_could_measure_other_things(tmp_path: Path) -> None:
+    source = from_arrays(in_bytes(pictures(N)), np.arange(N) % 2)
+    assert "error" in evaluate(Makes(), source, n=40, features="pixels")
+    with pytest.raises(RequestError, match=r"^\S*sums\.pt: makes \[40\] of 40 pictures"):
+        evaluate(Makes(), source, n=40, features=str(script(Sums(), tmp_path / "sums.pt")), metrics=["fid", "error"])
+
+
+def test_features_are_kept_apart_for_each_way_in_which_the_same_pictures_are_cut(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=np.random.default_rng(0).integers(0, 256, (20, 12, 16), dtype=np.uint8))
+
+    def kept(**reading: Any) -> Features:
+        source = open_source(str(tmp_path / "a.npz"), cache=str(tmp_path / "cache"), **reading)
+        assert isinstance(source, Finite)
+        part = material.Part.of(source)
+        found = features_of(Pixels(), part)
+        np.testing.assert_array_equal(found, Pixels().features(part.images()))
+        return found
+
+    for reading in ({"size": 8}, {"size": 6}, {"size": 8, "fit": "stretch"}, {"size": 8, "jitter": 4}, {"size": 8, "channels": 3}):
+        kept(**reading)
+    files = len(list((tmp_path / "cache").glob("features-*")))
+    kept(size=8, workers=1, flip=True)
+    assert len(list((tmp_path / "cache").glob("features-*"))) == files == 5
 
 
 def test_identities_are_of_the_content_and_not_of_the_place(tmp_path: Path) -> None:
@@ -535,7 +600,8 @@ def test_a_run_lends_its_features_and_the_file_says_where_each_number_was_taken(
     monkeypatch.setenv("GANFORGE_CACHE", str(tmp_path / "cache"))
     makeshift.serve(makeshift.Sampler(), tmp_path, monkeypatch)
     (tmp_path / "lent").symlink_to(tmp_path / "run")
-    monkeypatch.setattr(command, "load", lambda path, device="cpu": makeshift.Sampler() if path.name == "run" else makeshift.Able())
+    monkeypatch.setattr(command, "load", lambda path, device="cpu": makeshift.Sampler())
+    monkeypatch.setattr(measured, "load", lambda path, device="cpu": makeshift.Able())
     for number in range(12):
         makeshift.photo(f"in/{('dark', 'light')[number % 2]}/{number}.png", seed=number)
     assert makeshift.run("evaluate run --data in --n 20 --features classifier:lent --metrics fid,inception-score --out told.json") == 0

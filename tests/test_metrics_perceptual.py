@@ -153,7 +153,7 @@ def test_a_file_that_is_no_torchscript_is_refused_in_one_line(tmp_path: Path) ->
         ("weights.pt", "is no TorchScript"),
         ("text.pt", "is no TorchScript"),
         ("none.pt", "no such file"),
-        ("", "no such"),
+        ("", "is a folder, not a file"),
     ):
         with pytest.raises(RequestError, match=words) as raised:
             Perceptual(str(tmp_path / name))

@@ -187,6 +187,18 @@ def test_a_small_hole_in_a_large_picture_is_seen_without_enlargement_and_a_large
     assert 8 <= large[0, 0, :, 8].sum() <= 10
 
 
+def test_a_game_that_fills_only_the_middle_half_of_what_it_sees_fills_large_holes_too() -> None:
+    class Middle(Filler):
+        def inpaint(self, image: Tensor, mask: Tensor) -> Tensor:
+            made = -torch.ones_like(image)
+            made[:, :, 3:13, 3:13] = 1
+            return torch.where(mask > 0, made, image)
+
+    hole = np.zeros((109, 89), dtype=bool)
+    hole[27:81, 22:66] = True
+    assert (fill(Middle(), pixels_of(109, 89), hole)[hole] > 127).all()
+
+
 def test_holes_far_apart_are_filled_apart_and_near_ones_together() -> None:
     for gap, times in ((3, 1), (100, 2)):
         game, hole = Filler(), np.zeros((60, 200), dtype=bool)

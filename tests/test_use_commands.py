@@ -155,11 +155,16 @@ def test_edit_sets_what_is_named_and_a_sweep_makes_a_strip(game: Able, capsys: S
     assert (made[..., 0] == 255).all()
     assert (made[..., 1:] == before[..., 1:]).all()
     assert run("edit run x.png --set red=-1..1,green=1 --steps 3 --out strip.png") == 0
-    height, width, _ = pixels("strip.png").shape
-    middles = pixels("strip.png")[height // 2, [width // 6, width // 2, 5 * width // 6]]
+    # Below are two lines of text: the values, and the names.
+    strip = pixels("strip.png")
+    height, width = len(strip) - 2 * 26, strip.shape[1]
+    assert strip[height:].min() < 100
+    middles = strip[height // 2, [width // 6, width // 2, 5 * width // 6]]
     assert middles[:, 0].tolist() == [0, 128, 255]
     assert middles[:, 1].tolist() == [255, 255, 255]
     capsys.readouterr()
+    assert run("edit run x.png --set red=1,red=0 --out z.png") == 2
+    assert "red is set twice" in one_line(capsys)
     assert run("edit run --list") == 0
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [["red", "-1..1"], ["green", "-1..1"]]
 

@@ -293,6 +293,20 @@ def test_latents_of_a_file_are_edited_instead_of_samples(lamp: Lamp, capsys: Say
     assert sheet[sheet.shape[1] // 4, sheet.shape[1] // 4] < 100 < 156 < sheet[sheet.shape[1] // 4, 3 * sheet.shape[1] // 4]
 
 
+def test_what_can_be_refused_is_refused_before_directions_are_looked_for(lamp: Lamp, capsys: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("edit run") == 2
+    assert "e.g. --set sefa1=3; this game has sefa1 -3..3, " in one_line(capsys)
+    monkeypatch.setattr(edit, "directions", lambda *_: pytest.fail("looked for"))
+    write_latents(Path("wide.npz"), torch.zeros(2, 99), ["a", "b"])
+    for line, says in (
+        ("edit run --set sefa1=1 --latents wide.npz --out x.png", "this game's are [n, 6]"),
+        ("edit run --set sefa1=1 --pick 1 --out x.png", "--pick: chooses among --latents"),
+        ("directions run --n 39 --data shaded.npz", "39 samples: must be at least 40"),
+    ):
+        assert run(line) == 2
+        assert says in one_line(capsys)
+
+
 def test_directions_of_other_weights_are_said_to_be_and_a_broken_file_is_one_line(
     lamp: Lamp, shaded: Finite, capsys: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:

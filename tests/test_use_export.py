@@ -291,6 +291,7 @@ def test_what_cannot_be_exported_is_refused_in_a_line(tmp_path: Path) -> None:
         (None, "c2d", False, able, SPEC, "c2d: this game goes a2b or b2a"),
         ("encode", "a2b", False, able, SPEC, "is for games that translate"),
         ("encode", None, True, able, PointSpec(2), "--bytes: is for pictures"),
+        ("encode", None, False, at_rest(Able()).to("meta"), SPEC, "is on meta: a file is written, and compared, on the CPU"),
     ):
         with pytest.raises(RequestError, match=said):
             use.export(game, spec, out, task, way, as_bytes)

@@ -5,14 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from makeshift import Able, Say, files, one_line, photo, pixels, run, serve
+from makeshift import Able, Sampler, Say, files, one_line, photo, pixels, run, serve
 from PIL import Image
+
+from ganforge import use
 
 
 @pytest.fixture
 def game(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Able:
     """A game that can everything, served as that of the run folder `run`."""
     game = Able()
+    serve(game, tmp_path, monkeypatch)
+    return game
+
+
+@pytest.fixture
+def sampler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sampler:
+    """One that samples."""
+    game = Sampler()
     serve(game, tmp_path, monkeypatch)
     return game
 
@@ -117,3 +127,24 @@ def test_ctrl_c_leaves_whole_files_and_nothing_else(game: Able, monkeypatch: pyt
     assert run("translate run in --out out") == 130
     assert files("out") == ["a.png"]
     assert pixels("out/a.png").shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize(
+    "line", ["sample run --out there/x.png", "sample run --each there", "movie run --out there/deep/x.gif", "sample run"]
+)
+def test_a_folder_that_cannot_be_written_to_is_refused_before_work_begins(
+    line: str, sampler: Sampler, capsys: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("there").mkdir()
+    # As root, who runs many a test, permissions forbid nothing.
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) not in (Path("there"), Path("run")))
+    monkeypatch.setattr(Sampler, "sample", lambda *_: pytest.fail("worked"))
+    assert run(line) == 2
+    assert f"{'there' if 'there' in line else 'run'} cannot be written to" in one_line(capsys)
+
+
+def test_the_page_names_every_public_function() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "use.md").read_text(encoding="utf-8").partition("## From Python")[2]
+    assert [name for name in use.__all__ if f"`{name}`" not in page and f"ganforge.use.{name}(" not in page] == []
+    assert sorted(use.__all__) == use.__all__
+    assert [name for name in use.__all__ if not hasattr(use, name)] == []

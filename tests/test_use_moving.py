@@ -139,6 +139,13 @@ def test_a_file_that_holds_no_latents_of_the_game_is_refused_by_name(tmp_path: P
     np.savez(tmp_path / "pickled.npz", latents=np.array([{}]))
     np.savez(tmp_path / "wide.npz", latents=np.zeros((2, 5)))
     np.savez(tmp_path / "nan.npz", latents=np.full((2, 3), np.nan))
+    np.savez(tmp_path / "huge.npz", latents=np.full((2, 3), 1e300))
+    np.savez(tmp_path / "complex.npz", latents=np.zeros((2, 3), dtype=complex))
+    np.savez(tmp_path / "words.npz", latents=np.full((2, 3), "1"))
+    np.savez(tmp_path / "names.npz", latents=np.zeros((2, 3)), files=np.array(["a", "b", "c"]))
+    np.savez(tmp_path / "off.npz", latents=np.zeros((2, 3)), files=np.array(["a", "b"]), errors=np.zeros(3))
+    np.savez(tmp_path / "whole.npz", latents=np.zeros((2, 3)))
+    (tmp_path / "torn.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:-40])
     (tmp_path / "text.npz").write_text("no archive")
     for name, says in (
         ("none.npz", "no such file"),
@@ -148,6 +155,12 @@ def test_a_file_that_holds_no_latents_of_the_game_is_refused_by_name(tmp_path: P
         ("text.npz", "holds no latents"),
         ("wide.npz", r"\[2, 5\]; this game's are \[n, 3\]"),
         ("nan.npz", "finite"),
+        ("huge.npz", "finite"),
+        ("complex.npz", "complex128 latents"),
+        ("words.npz", "<U1 latents"),
+        ("names.npz", "3 names and 0 errors for 2 latents"),
+        ("off.npz", "2 names and 3 errors for 2 latents"),
+        ("torn.npz", "holds no latents"),
     ):
         with pytest.raises(RequestError, match=f"{name}: .*{says}"):
             read_latents(tmp_path / name, Sampler())
@@ -164,8 +177,12 @@ def test_a_file_that_holds_no_latents_of_the_game_is_refused_by_name(tmp_path: P
         ("sample run --latents k.npz --n 3 --out x.png", "--latents and --n"),
         ("sample run --latents k.npz --class light --out x.png", "--latents and --class"),
         ("sample run --pick 1 --out x.png", "--pick: chooses among --latents"),
-        ("sample run --keep k.npz --out x.png", "k.npz: exists"),
-        ("sample run --keep k.csv --out x.png", "must end in .npz"),
+        ("sample run --keep k.npz --out x.png", "--keep k.npz: exists"),
+        ("sample run --keep k.csv --out x.png", "--keep k.csv: must end in .npz"),
+        ("sample run --out x.png --each x", "--out and --each"),
+        ("sample run --each k.npz", "--each k.npz: k.npz is a file, not a folder"),
+        ("sample run --out k.npz/deep/x.png", "--out k.npz/deep: k.npz is a file, not a folder"),
+        ("sample run --out run.png --force", "--out run.png: is a folder"),
         ("interpolate run --latents k.npz --seeds 1 2 --out x.png", "--latents and --seeds"),
         ("interpolate run --latents k.npz --n 2 --out x.png", "--latents and --n"),
         ("interpolate run --latents k.npz --pick 0 --out x.png", "needs at least two ends"),
@@ -177,12 +194,15 @@ def test_a_file_that_holds_no_latents_of_the_game_is_refused_by_name(tmp_path: P
         ("interpolate run --steps 0 --out x.png", "one step"),
         ("interpolate run --seconds 2 --out x.png", "a strip does not move"),
         ("interpolate run --seconds -2 --out x.gif", "--seconds -2"),
+        ("interpolate run --seconds inf --out x.gif", "--seconds inf: an animation lasts longer than 0 and 600 at most"),
+        ("interpolate run --seconds nan --out x.gif", "--seconds nan"),
         ("interpolate run --out x.avi", "must end in .png or .gif or .webp or .mp4"),
         ("interpolate run --out x.mp4", "install ffmpeg, or end the name in .gif or .webp"),
         ("movie run --out x.mp4", "install ffmpeg"),
         ("movie run --out x.gif", "run: the run has 1 of the two pictures"),
         ("movie run --out x.gif --width 0", "--width 0"),
         ("movie run --out x.gif --seconds 0", "--seconds 0"),
+        ("movie run --out x.gif --seconds inf", "--seconds inf"),
         ("movie nowhere --out x.gif", "nowhere: not a run folder"),
     ],
 )
@@ -191,6 +211,7 @@ def test_a_wrong_request_is_one_line_and_nothing_is_written(
 ) -> None:
     write_latents(Path("k.npz"), torch.rand(3, 3), ["a", "b", "c"])
     Path("run/samples").mkdir()
+    Path("run.png").mkdir()
     Image.new("L", (8, 8)).save("run/samples/000500.png")
     before = files(".")
     monkeypatch.setenv("PATH", "nothing")
@@ -213,6 +234,41 @@ def test_samples_kept_are_made_again_from_their_file(quiet: Quiet) -> None:
     with np.load("all.npz") as kept:
         assert kept["latents"][:, 1].tolist() == [-1, -1, 1, 1]
         assert kept["files"].tolist() == [f"{name}_seed0_0000{i}.png" for name in ("dark", "light") for i in (0, 1)]
+
+
+def test_a_file_of_latents_that_would_fill_the_memory_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez_compressed(tmp_path / "bomb.npz", latents=np.zeros((1000, 3)))
+    assert (tmp_path / "bomb.npz").stat().st_size < 1000
+    assert len(read_latents(tmp_path / "bomb.npz", Sampler())) == 1000
+    monkeypatch.setattr("ganforge.use.latents._MOST", 10_000)
+    with pytest.raises(RequestError, match=r"bomb\.npz: not read"):
+        read_latents(tmp_path / "bomb.npz", Sampler())
+
+
+def test_a_name_may_end_in_capitals_and_is_of_that_kind(quiet: Quiet) -> None:
+    assert run("sample run --n 4 --out a.PNG") == 0
+    assert run("interpolate run --seeds 1 2 --seconds 0.8 --out b.GIF") == 0
+    assert sum(shown("b.GIF")[1]) == 800
+    with Image.open("a.PNG") as picture:
+        assert picture.format == "PNG"
+
+
+def test_one_of_each_class_makes_a_sheet_and_no_tower(quiet: Quiet, capsys: Say) -> None:
+    assert run("sample run --class all --n 1 --out all.png") == 0
+    assert capsys.readouterr().out == "all.png: one of each class, dark, light\n"
+    height, width, _ = pixels("all.png").shape
+    assert height < width
+    assert pixels("all.png")[height // 2, [width // 4, 3 * width // 4], 1].tolist() == [0, 255]
+
+
+def test_a_long_walk_is_folded_into_a_row_for_each_way(quiet: Quiet) -> None:
+    assert run("interpolate run --seeds 1 2 3 --steps 2 --out both.png") == 0
+    for number, seeds in enumerate(("1 2", "2 3")):
+        assert run(f"interpolate run --seeds {seeds} --steps 2 --out one.png --force") == 0
+        one = pixels("one.png")
+        step = one.shape[0] - 2
+        assert (pixels("both.png")[number * step : number * step + len(one)] == one).all()
+    assert pixels("both.png").shape[0] == 2 * step + 2
 
 
 def test_truncated_samples_are_nearer_to_their_mean(quiet: Quiet) -> None:

@@ -150,6 +150,44 @@ def test_the_sheet_has_the_query_first_and_then_what_is_near_as_it_is(album: Pat
     assert np.array_equal(third, enlarged)
 
 
+def test_features_of_a_collection_are_kept_until_a_picture_or_the_game_is_another(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[int] = []
+
+    def encode(self: Mean, x: Tensor) -> Tensor:
+        shown.append(len(x))
+        return x.mean((2, 3)) * self.weight
+
+    monkeypatch.setattr(Mean, "encode", encode)
+
+    def seen(line: str = "nearest run in --to in/05.png --n 3 --out x.png --csv found.csv --force") -> tuple[int, list[dict[str, str]]]:
+        shown.clear()
+        assert run(line) == 0
+        return sum(shown), table()
+
+    first, again = seen(), seen()
+    assert (first[0], again[0]) == (13, 1)
+    assert first[1] == again[1]
+    kept = next(path for path in (album / "cache").glob("features-*.safetensors"))
+    kept.write_bytes(b"torn")
+    assert seen() == first
+    photo("in/05.png", seed=99)
+    assert seen()[0] == 13
+    serve(other := Mean(), album, monkeypatch)
+    other.weight.data += 1
+    assert seen()[0] == 13
+    assert seen("nearest run in --to in/05.png --features pixels --out x.png --csv found.csv --force")[0] == 0
+    assert len(list((album / "cache").glob("features-*"))) == 3
+
+
+def test_from_python_a_classifier_needs_the_data_to_be_taught_on(album: Path) -> None:
+    mine, all_of_them = use.open_collection("in/05.png", SPEC), use.open_collection("in", SPEC)
+    extractor = use.extractor_for(Mean(), SPEC)
+    numbers, distances = use.nearest(mine.features(extractor), all_of_them.features(extractor), 1)
+    assert (all_of_them.names[int(numbers)], float(distances)) == ("05.png", 0.0)
+    with pytest.raises(RequestError, match="labelled data"):
+        use.extractor_for(Mean(), SPEC, "classifier")
+
+
 def test_bad_pictures_are_named_and_passed_over(album: Path, capsys: Say) -> None:
     Path("in/04.png").write_text("no picture", encoding="utf-8")
     shutil.copytree("in", "wanted")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -16,9 +17,11 @@ from torch import Tensor, nn
 from ganforge import use
 from ganforge.batches import ImageSpec, PointSpec, Spec, images_to_bytes
 from ganforge.commands import project as command
+from ganforge.commands.each import Each
 from ganforge.errors import RequestError
 from ganforge.game import Game, Player
 from ganforge.runs import RunFolder, RunRecord
+from ganforge.use.jobs import Job
 from ganforge.use.project import error_of
 from ganforge.use.seeds import seeded
 
@@ -203,6 +206,25 @@ def test_the_same_picture_alone_has_the_same_latent_and_is_written_alone(serve: 
     assert pixels("one/b.png").shape == (16, 16)
 
 
+def test_who_watches_sees_how_far_a_picture_is_off(serve: Path, capsys: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    each = Each("projecting")
+    jobs = [Job(Path("in/[b]a\nc.png"), "", ())]
+
+    def work(job: Job) -> None:
+        each.parts(job)(2, 9, "off by 12.3 of 255")
+        each._bar.refresh()
+
+    assert each.run(jobs, work) == 0
+    assert "[b]a\ufffdc.png  off by 12.3 of 255" in re.sub(r"\x1b\[[0-9;?]*\w", "", capsys.readouterr().err)
+    told: list[str] = []
+    monkeypatch.setattr(Each, "parts", lambda self, job: lambda done, total, said: told.append(f"{done} {total} {said}"))
+    assert run("project run in/a.png --out out --steps 3") == 0
+    assert [line.split(" off by ")[0] for line in told] == ["1 3", "2 3", "3 3"]
+    assert all(re.fullmatch(r"[\d ]+ off by \d+\.\d of 255", line) for line in told)
+
+
 def test_what_is_there_is_kept_and_resume_adds_what_is_missing(serve: Path, capsys: Say) -> None:
     assert run("project run in/a.png --out out --steps 5") == 0
     capsys.readouterr()
@@ -217,7 +239,7 @@ def test_what_is_there_is_kept_and_resume_adds_what_is_missing(serve: Path, caps
     Path("out/latents.npz").write_bytes(b"nothing")
     capsys.readouterr()
     assert run("project run in --out out --resume") == 2
-    assert "no table of latents" in one_line(capsys)
+    assert "holds no latents" in one_line(capsys)
     assert run("project run in/c.png --out out --steps 5 --force") == 0
     with np.load("out/latents.npz") as table:
         assert table["files"].tolist() == ["c.png"]
@@ -230,6 +252,7 @@ def test_what_is_there_is_kept_and_resume_adds_what_is_missing(serve: Path, caps
         ("--out x --class middle", "is none of the run's 3 classes"),
         ("--out x --steps 0", "--steps 0: must be at least 1"),
         ("--out x --restarts 0", "--restarts 0: must be at least 1"),
+        ("--out in/a.png/x", "in/a.png is a file, not a folder"),
     ],
 )
 def test_a_wrong_request_is_one_line(serve: Path, capsys: Say, options: str, says: str) -> None:

@@ -201,7 +201,7 @@ def test_captions_read_by_a_model_of_this_machine_are_refused_before_anything_is
 ) -> None:
     run = made(of("dcgan"), tmp_path / "run")
     run.text.touch()
-    monkeypatch.setattr("ganforge.use.publish.load_encoder", lambda path: SimpleNamespace(name=f"hf:/home/{SECRET}/bert"))
+    monkeypatch.setattr(sys.modules[publish.__module__], "load_encoder", lambda path: SimpleNamespace(name=f"hf:/home/{SECRET}/bert"))
     with pytest.raises(RequestError, match="a model of this machine"):
         publish(run.path, tmp_path / "out")
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
@@ -347,7 +347,8 @@ def calls(game: Game, spec: Any, x: Tensor) -> list[Callable[[int], Tensor]]:
         found.append(lambda seed: drawn(game, seed))
     if isinstance(game, Steers):
         dial, (_, most) = next(iter(game.dials.items()))
-        found.append(lambda seed: use.steer(game, torch.full((2, len(game.latent(1)[0])), seed / 9), {dial: most}))
+        latent = game.latent(2)
+        found.append(lambda seed: use.steer(game, latent + seed, {dial: most}))
     if isinstance(game, Translates):
         found += [lambda seed, way=way: use.translate(game, x[seed % len(x)][None], way, seed, n=2) for way in game.ways]  # type: ignore[misc]
     if isinstance(game, Edits):

@@ -123,8 +123,13 @@ def navigation() -> list[object]:
     linked = [Path(os.path.normpath(DOCS / target)) for target in LINK.findall(index) if target.endswith(".md")]
     guides = [path for path in linked if path.parent in (DOCS, ROOT)] + sorted(DOCS.glob("*.md"))
     rest = [_staged(path).as_posix() for path in dict.fromkeys(guides) if path != DOCS / "index.md"]
-    games = [f"games/{name}.md" for name in sorted(path.stem for path in (DOCS / "games").glob("*.md"))]
-    return [{"Home": "index.md"}, {"Games": games}, {"Guides": rest}]
+    games, tasks = ([f"{folder}/{name}.md" for name in _pages(folder)] for folder in ("games", "tasks"))
+    return [{"Home": "index.md"}, *([{"Tasks": tasks}] if tasks else []), {"Games": games}, {"Guides": rest}]
+
+
+def _pages(folder: str) -> list[str]:
+    """The names of the pages of a folder of docs/, its index first."""
+    return sorted((path.stem for path in (DOCS / folder).glob("*.md")), key=lambda name: (name != "index", name))
 
 
 def faults() -> Iterator[str]:

@@ -13,7 +13,6 @@ directions.safetensors what `ganforge directions` has learnt of its latents
 from __future__ import annotations
 
 import json
-import math
 import stat
 import sys
 from dataclasses import MISSING, asdict, dataclass, field, fields

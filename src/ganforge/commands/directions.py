@@ -17,6 +17,7 @@ from ganforge.runs import RunFolder, RunRecord
 from ganforge.use.directions import Learnt, learn_directions, write_directions
 from ganforge.use.load import load
 
+_TOLD = 5
 _COLUMNS = ("direction", "reader on real", "AUC", "+2 confirmed", "a random step")
 
 
@@ -49,7 +50,9 @@ def directions_command(arguments: list[str], about: str) -> int:
         raise RequestError(f"{run.directions}: exists; --force learns directions anew, `ganforge edit {run.path} --list` names them")
     learnt = learn_directions(game, spec, _source(run, spec, options.data), options.n, options.seed, options.without)
     if not learnt.directions:
-        raise RequestError(f"{run.path}: no direction was found; " + "; ".join(f"{name}: {why}" for name, why in learnt.left_out.items()))
+        reasons = [f"{name}: {why}" for name, why in learnt.left_out.items()]
+        more = f"; and {len(reasons) - _TOLD} more" if len(reasons) > _TOLD else ""
+        raise RequestError(f"{run.path}: no direction was found; {'; '.join(reasons[:_TOLD])}{more}")
     write_directions(run, learnt)
     _print(learnt)
     print(f"{run.directions}: {len(learnt.directions)} directions; ganforge edit {run.path} --set {_example(learnt)} --out strip.png")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,6 +15,14 @@ from ganforge.errors import RequestError, TrainingError
 from ganforge.use.jobs import Job
 
 
+class Parts(Protocol):
+    """Told of one picture that so many parts of all are done, and what else there is to say of it."""
+
+    def __call__(self, done: int, total: int, said: str = "") -> None:
+        """Draws it, where a person is watching."""
+        ...
+
+
 class Each:
     """Works through jobs; where a person is watching, with a bar. A picture that fails is named in a line, and the rest is done."""
 
@@ -21,7 +30,7 @@ class Each:
         self.failed = 0
         self._noted = False
         self._console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)
         self._verb = verb
 
@@ -46,12 +55,14 @@ class Each:
                 self._bar.advance(task)
         return 1 if self.failed else 0
 
-    def parts(self, job: Job) -> Callable[[int, int], None]:
-        """What to call as the parts of one large picture are done, `report(done, all)`: a bar of its own."""
-        task = self._bar.add_task(job.file.name, visible=False)
+    def parts(self, job: Job) -> Parts:
+        """What to call as the parts of one large picture are done: a bar of its own, with what is said behind the picture's name."""
+        name = readable(job.file.name)
+        task = self._bar.add_task(name, visible=False)
 
-        def report(done: int, total: int) -> None:
-            self._bar.update(task, completed=done, total=total, visible=total > 1 and done < total)
+        def report(done: int, total: int, said: str = "") -> None:
+            text = f"{name}  {said}" if said else name
+            self._bar.update(task, completed=done, total=total, description=text, visible=total > 1 and done < total)
 
         return report
 

@@ -16,7 +16,7 @@ from ganforge.batches import ImageSpec, images_to_bytes
 from ganforge.capabilities import Edits, Samples, able
 from ganforge.commands.apply import Fit
 from ganforge.commands.each import Each, print_done
-from ganforge.commands.given import Writing, about_pictures, at_least_one, free_file, image_spec, run_first
+from ganforge.commands.given import Writing, about_pictures, at_least_one, free_file, image_spec, latents_alone, run_first
 from ganforge.errors import RequestError
 from ganforge.game import Game
 from ganforge.options import parse
@@ -94,8 +94,8 @@ def edit_pictures(game: Game, spec: ImageSpec, given: str | None, options: EditO
 
     def work(job: Job) -> None:
         image = read_picture(job.file, spec.channels, spec.shape[1:], options.fit)
-        made = torch.cat([edit(game, image, values, options.seed) for values in settings])
-        write_picture(made if len(made) == 1 else pictures.strip(images_to_bytes(made).cpu().numpy()), job.outs[0])
+        made = [edit(game, image, values, options.seed) for values in settings]
+        write_picture(made[0] if len(made) == 1 else _sheet(made, settings), job.outs[0])
 
     code = loop.run(jobs, work)
     print_done(jobs, loop.failed, out)
@@ -105,11 +105,13 @@ def edit_pictures(game: Game, spec: ImageSpec, given: str | None, options: EditO
 def edit_samples(game: Game, spec: ImageSpec, run: RunFolder, options: EditOptions) -> int:
     """A sheet: a row for each sample with a column for each step, or the samples alone where nothing moves; the exit code."""
     at_least_one("--n", options.n)
+    latents_alone(options.latents, options.pick)
+    given = None if options.latents is None else read_latents(Path(options.latents), game, options.pick)
     learnt, fits = read_directions(run)
     steps = {name: each.step for name, each in learnt.items()}
     asked = parse_dials(options.set or "")
     # To find them takes seconds, which those that are there need not wait for.
-    if options.list or not asked.keys() <= {*dials_of(game), *steps}:
+    if options.list or not asked or not asked.keys() <= {*dials_of(game), *steps}:
         steps |= {name: step for name, step in directions(game, spec).items() if name not in steps}
     dials = {**dials_of(game), **{name: REACH for name in steps if name not in dials_of(game)}}
     if options.list:
@@ -118,7 +120,6 @@ def edit_samples(game: Game, spec: ImageSpec, run: RunFolder, options: EditOptio
     sheet = free_file(out, (".png", ".jpg", ".jpeg"), options.writing.force)
     if not fits and not learnt.keys().isdisjoint(asked):
         print(f"ganforge: {run.directions}: learnt of earlier weights; `ganforge directions RUN --force` learns anew", file=sys.stderr)
-    given = None if options.latents is None else read_latents(Path(options.latents), game, options.pick)
     columns = []
     for values in settings:
         # The same latents, and the same of whatever noise the game adds to them.
@@ -147,7 +148,7 @@ def _sheet(columns: list[Tensor], settings: list[dict[str, float]]) -> Image.Ima
     """The columns side by side, below each the values of what moves, below all the names and what is set once."""
     pixels = images_to_bytes(torch.stack(columns, dim=1).flatten(0, 1)).cpu().numpy()
     if len(columns) == 1:
-        return pictures.captioned(pictures.grid(pixels), ", ".join(f"{name} {value:g}" for name, value in settings[0].items()))
+        return pictures.captioned(pictures.grid(pixels), ", ".join(f"{name} = {value:g}" for name, value in settings[0].items()))
     moving = [name for name in settings[0] if settings[0][name] != settings[-1][name]]
     sheet = pictures.grid(pixels, columns=len(columns))
     wide, parts = sheet.width // len(columns), []
@@ -159,7 +160,7 @@ def _sheet(columns: list[Tensor], settings: list[dict[str, float]]) -> Image.Ima
     whole = Image.new(sheet.mode, (sheet.width, parts[0].height))
     for number, part in enumerate(parts):
         whole.paste(part, (number * wide, 0))
-    said = ", ".join(name if name in moving else f"{name} {value:g}" for name, value in settings[0].items())
+    said = ", ".join(name if name in moving else f"{name} = {value:g}" for name, value in settings[0].items())
     return pictures.captioned(whole, said)
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ganforge.batches import KINDS, ImageSpec
 from ganforge.data import Reading, Source, Split, open_source
+from ganforge.data.shelves import readable
 from ganforge.errors import RequestError
 from ganforge.runs import RunFolder, RunRecord
+
+_LONGEST = 600  # seconds of an animation, whose pictures are all in memory before the first is written
 
 
 def about_pictures(about: str, examples: str, also: str = "") -> str:
@@ -76,11 +81,43 @@ def at_least_one(option: str, value: int) -> None:
         raise RequestError(f"{option} {value}: must be at least 1")
 
 
-def free_file(out: str | Path, suffixes: tuple[str, ...], force: bool) -> Path:
-    """Where a command writes its one file; RequestError where that ends in none of the suffixes, or exists and is not to be overwritten."""
+def free_file(out: str | Path, suffixes: tuple[str, ...], force: bool, option: str = "--out") -> Path:
+    """Where a command writes a file of its own.
+
+    RequestError where that ends in none of the suffixes, exists and is not to be overwritten, or cannot be made.
+    """
     path = Path(out)
-    if path.suffix not in suffixes:
-        raise RequestError(f"--out {out}: must end in {' or '.join(suffixes)}")
+    if path.suffix.lower() not in suffixes:
+        raise RequestError(f"{option} {out}: must end in {' or '.join(suffixes)}")
+    if path.is_dir():
+        raise RequestError(f"{option} {out}: is a folder; name a file")
     if path.exists() and not force:
-        raise RequestError(f"--out {out}: exists; --force overwrites it")
+        raise RequestError(f"{option} {out}: exists; --force overwrites it")
+    free_folder(path.parent, option)
     return path
+
+
+def free_folder(out: Path, option: str = "--out") -> Path:
+    """A folder in which a command writes; RequestError where a file is in its way, or it cannot be written to."""
+    there = next(path for path in (out, *out.parents) if path.exists())
+    if not there.is_dir():
+        raise RequestError(f"{option} {readable(str(out))}: {readable(str(there))} is a file, not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise RequestError(f"{option} {readable(str(out))}: {readable(str(there))} cannot be written to")
+    return out
+
+
+def latents_alone(latents: str | None, pick: tuple[str, ...], others: Mapping[str, object] | None = None) -> None:
+    """RequestError where latents are named, and with a value in `others`, option by option, what else would say which; or where some are
+    picked, and of no file."""
+    other = next((name for name, value in (others or {}).items() if value), None)
+    if latents is not None and other is not None:
+        raise RequestError(f"--latents and {other}: the file says which latents; leave {other} out")
+    if latents is None and pick:
+        raise RequestError("--pick: chooses among --latents; name their file too")
+
+
+def lasting(seconds: float) -> None:
+    """RequestError where an animation cannot last so long."""
+    if not 0 < seconds <= _LONGEST:
+        raise RequestError(f"--seconds {seconds:g}: an animation lasts longer than 0 and {_LONGEST} at most")

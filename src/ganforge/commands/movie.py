@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganforge import pictures
-from ganforge.commands.given import at_least_one, free_file, run_first
+from ganforge.commands.given import at_least_one, free_file, lasting, run_first
 from ganforge.errors import RequestError
 from ganforge.options import parse
 from ganforge.pictures.animation import ANIMATED, check_animated
@@ -36,8 +36,7 @@ def movie_command(arguments: list[str], about: str) -> int:
     free_file(out, ANIMATED, options.force or options.out is None)
     check_animated(out)
     at_least_one("--width", options.width)
-    if not options.seconds > 0:
-        raise RequestError(f"--seconds {options.seconds:g}: must be more than 0")
+    lasting(options.seconds)
     _film(run, out, options)
     print(out)
     return 0

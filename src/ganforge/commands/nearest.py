@@ -25,7 +25,7 @@ from ganforge.data.shelves import readable
 from ganforge.errors import RequestError, TrainingError
 from ganforge.files import atomic_write
 from ganforge.game import Game
-from ganforge.metrics.manifolds import Features
+from ganforge.metrics.manifolds import Extractor
 from ganforge.options import parse
 from ganforge.pictures.rows import tiled
 from ganforge.use.conditions import latents
@@ -90,7 +90,7 @@ def nearest_pictures(game: Game, spec: ImageSpec, given: str, options: NearestOp
         raise RequestError("nearest: say to what, by one of --to PICTURE, --seed 0 and --text 'a sentence'")
     at_least_one("--n", options.n)
     out = free_file(options.out, (".png",), options.filing.force)
-    table = None if options.csv is None else _free_table(options.csv, options.filing.force)
+    table = None if options.csv is None else free_file(options.csv, (".csv",), options.filing.force, "--csv")
     console = Console(stderr=True)
     each = Each("reading")
     queries = _queries(game, spec, options, each)
@@ -99,10 +99,10 @@ def nearest_pictures(game: Game, spec: ImageSpec, given: str, options: NearestOp
         console.print(f"ganforge: {readable(place)}: {why}", soft_wrap=True, markup=False, highlight=False)
     # A network may have to learn to read first.
     with console.status("getting ready to compare"):
-        name, of, rows = _space(game, spec, options, queries, trained)
+        extractor, rows = _space(game, spec, options, queries, trained)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("looking through the collection")
-        features = collection.features(of, lambda done, total: bar.update(task, completed=done, total=total))
+        features = collection.features(extractor, lambda done, total: bar.update(task, completed=done, total=total))
     indices, distances = nearest(rows, features, options.n)
     if options.text is not None:
         # Of vectors of length 1: one less their cosine, in the same order.
@@ -115,17 +115,8 @@ def nearest_pictures(game: Game, spec: ImageSpec, given: str, options: NearestOp
         print(readable(query.name))
         for number, distance in zip(numbers, away, strict=True):
             print(f"  {distance:.4f}  {readable(collection.names[number])}")
-    print(f"{out}: " + _told(name, features, options.text is None) + (f"; the first {_ROWS} rows" if len(found) > _ROWS else ""))
+    print(f"{out}: " + _told(extractor.name, features, options.text is None) + (f"; the first {_ROWS} rows" if len(found) > _ROWS else ""))
     return 1 if collection.bad or each.failed else 0
-
-
-def _free_table(path: str, force: bool) -> Path:
-    table = Path(path)
-    if table.suffix != ".csv":
-        raise RequestError(f"--csv {path}: must end in .csv")
-    if table.exists() and not force:
-        raise RequestError(f"--csv {path}: exists; --force overwrites it")
-    return table
 
 
 def _queries(game: Game, spec: ImageSpec, options: NearestOptions, each: Each) -> list[_Query]:
@@ -153,14 +144,14 @@ def _queries(game: Game, spec: ImageSpec, options: NearestOptions, each: Each) -
 
 def _space(
     game: Game, spec: ImageSpec, options: NearestOptions, queries: list[_Query], trained: Callable[[], Source]
-) -> tuple[str, Callable[[Tensor], Features], Tensor]:
-    """What is compared, in a word; what makes features of pictures; and those of the queries, [q, d]."""
+) -> tuple[Extractor, Tensor]:
+    """What makes features of pictures, and those of the queries, [q, d]."""
     if options.text is not None:
-        vector, of = search_by_words(options.text, trained())
-        return "words", of, vector
+        vector, words = search_by_words(options.text, trained())
+        return words, vector
     extractor = extractor_for(game, spec, options.features, trained)
     images = torch.cat([query.image for query in queries if query.image is not None])
-    return extractor.name, extractor.features, torch.from_numpy(extractor.features(images))
+    return extractor, torch.from_numpy(extractor.features(images))
 
 
 def _told(name: str, features: Tensor, of_pictures: bool) -> str:

@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import torch
 import tyro
-from numpy.typing import NDArray
+from torch import Tensor
 
 from ganforge import pictures
 from ganforge.batches import ImageSpec, images_to_bytes
 from ganforge.capabilities import Samples, SamplesClasses, able
 from ganforge.commands.apply import Fit
 from ganforge.commands.each import Each
-from ganforge.commands.given import Writing, about_pictures, at_least_one, image_spec, run_and_pictures
+from ganforge.commands.given import Writing, about_pictures, at_least_one, free_folder, image_spec, run_and_pictures
 from ganforge.data.decode import SUFFIXES
 from ganforge.data.shelves import readable, split_suffix
 from ganforge.errors import RequestError
-from ganforge.files import atomic_write
 from ganforge.game import Game
 from ganforge.options import parse
 from ganforge.use.conditions import class_number, latents
 from ganforge.use.images import read_picture, write_picture
 from ganforge.use.jobs import Job, find, plan
+from ganforge.use.latents import stored_latents, write_latents
 from ganforge.use.load import load
 from ganforge.use.project import error_of, project
+from ganforge.use.seeds import seeded
 
 _EXAMPLES = """\
 project runs/faces me.jpg --out found
 project runs/digits scans --class 7 --out sevens"""
 _TABLE = "latents.npz"
-Latent = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -77,8 +75,8 @@ def project_pictures(game: Game, spec: ImageSpec, given: str, options: ProjectOp
         label = class_number(options.class_, spec.classes)
     if split_suffix(options.out)[1] in SUFFIXES:
         raise RequestError(f"--out {options.out}: give a folder; the latents are written beside the pictures")
-    table = Path(options.out) / _TABLE
-    done = _found_before(table, latents(game, 1).shape[1], options.writing)
+    table = free_folder(Path(options.out)) / _TABLE
+    done = _found_before(game, table, options.writing)
     jobs = plan(find(given), f"{options.out}/", 1, options.writing.force or options.writing.resume)
     if options.writing.resume:
         jobs = [job for job in jobs if not (job.outs[0].exists() and readable(job.name) in done)]
@@ -95,39 +93,33 @@ def project_pictures(game: Game, spec: ImageSpec, given: str, options: ProjectOp
             restarts=options.restarts,
             seed=options.seed,
             label=label,
-            report=lambda step, steps, _: report(step, steps),
+            report=lambda step, steps, error: report(step, steps, f"off by {error:.1f} of 255"),
         )
         both = images_to_bytes(torch.cat([image, found.cpu()])).numpy()
         write_picture(found if options.alone else pictures.strip(both), job.outs[0])
-        done[readable(job.name)] = latent[0].cpu().numpy(), error_of(found, image)
-        _write(table, done)
+        done[readable(job.name)] = latent[0].cpu(), error_of(found, image)
+        rows, errors = zip(*done.values(), strict=True)
+        write_latents(table, torch.stack(rows), list(done), errors)
 
     code = each.run(jobs, work)
     if done:
-        mean = np.mean([error for _, error in done.values()])
-        print(f"{len(done)} pictures, off by {mean:.1f} of 255 levels on average: {readable(str(table))}")
+        mean = sum(error for _, error in done.values()) / len(done)
+        print(f"{len(done)} picture{'s' if len(done) > 1 else ''}, off by {mean:.1f} of 255 levels on average: {readable(str(table))}")
     return code
 
 
-def _found_before(table: Path, width: int, writing: Writing) -> dict[str, tuple[Latent, float]]:
-    """The latent, [width], and the error of each picture that was projected into this folder earlier, by its name."""
+def _found_before(game: Game, table: Path, writing: Writing) -> dict[str, tuple[Tensor, float]]:
+    """The latent, [k], and the error of each picture that was projected into this folder earlier, by its name."""
     if not table.exists() or (writing.force and not writing.resume):
         return {}
     if not writing.resume:
         raise RequestError(f"--out: {readable(str(table))} exists; --force overwrites it, --resume adds the pictures that are not in it")
     try:
-        with np.load(table, allow_pickle=False) as stored:
-            rows, files, errors = stored["latents"], stored["files"].tolist(), stored["errors"].tolist()
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise RequestError(f"--resume: {readable(str(table))} is no table of latents ({error}); --force makes it anew") from None
-    if rows.shape != (len(files), width) or len(errors) != len(files):
-        raise RequestError(
-            f"--resume: {readable(str(table))} has latents {list(rows.shape)}; this game's are [n, {width}]; give another folder"
-        )
-    return {file: (row, error) for file, row, error in zip(files, rows, errors, strict=True)}
-
-
-def _write(table: Path, done: dict[str, tuple[Latent, float]]) -> None:
-    rows, errors = zip(*done.values(), strict=True)
-    with atomic_write(table) as temporary:
-        np.savez(temporary, latents=np.stack(rows), files=np.array(list(done)), errors=np.array(errors, dtype=np.float32))
+        with seeded(0, game.device):
+            width = latents(game, 1).shape[1]
+        stored = stored_latents(table, width)
+        if not stored.files or not stored.errors:
+            raise RequestError(f"{table}: has no names, or no errors, of its latents")
+    except RequestError as error:
+        raise RequestError(f"--resume: {error}; --force makes the table anew, or give another folder") from None
+    return {name: (row, off) for name, row, off in zip(stored.files, torch.from_numpy(stored.latents), stored.errors, strict=True)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -13,16 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 from ganforge import pictures
-from ganforge.batches import KINDS, Batch, ImageSpec
+from ganforge.batches import Batch, ImageSpec
 from ganforge.capabilities import Edits, Samples, SamplesText, able
-from ganforge.data import Finite, Source
+from ganforge.commands.measured import Entry
 from ganforge.engine.showing import answers
 from ganforge.errors import RequestError
 from ganforge.game import Game
-from ganforge.metrics.comparing import identity
-from ganforge.metrics.material import Part
 from ganforge.pictures.rows import labelled, tiled
-from ganforge.runs import RunFolder, RunRecord
 from ganforge.use.conditions import latents
 from ganforge.use.load import load
 from ganforge.use.sample import render
@@ -30,33 +26,6 @@ from ganforge.use.seeds import seeded
 
 _ACROSS, _FEWEST, _MOST = 640, 4, 10
 _POINTS = 2000
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A run that is compared: its `name` in the table, and the `source` that it is measured on."""
-
-    name: str
-    folder: RunFolder
-    record: RunRecord
-    source: Source
-
-    @property
-    def kind(self) -> type[Batch] | None:
-        """What its game reads, where the source serves that."""
-        kind = KINDS.get(self.record.data.get("kind") or "", self.source.kinds[0])
-        return kind if kind in self.source.kinds else None
-
-    @cached_property
-    def data(self) -> str:
-        """Of which pictures its numbers are: see `identity`."""
-        return identity(self.source, self.kind)
-
-    def batch(self, n: int, seed: int, device: torch.device) -> Batch | None:
-        """The first `n` of what the run is measured on, as what its game reads; None where the source is not of that kind."""
-        if self.kind is None or not isinstance(self.source, Finite):
-            return None
-        return next(Part.of(self.source, seed).first(n).batches(self.kind, device))
 
 
 def drawn(entries: Sequence[Entry], seed: int, device: str) -> Image.Image:

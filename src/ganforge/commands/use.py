@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from torch import Tensor
 from ganforge import pictures
 from ganforge.batches import ImageSpec, Spec
 from ganforge.capabilities import SamplesClasses, able, judge, sampler
-from ganforge.commands.given import at_least_one, free_file, image_spec, run_first, source_of
+from ganforge.commands.given import at_least_one, free_file, free_folder, image_spec, lasting, latents_alone, run_first, source_of
 from ganforge.errors import RequestError
 from ganforge.game import Game
 from ganforge.options import parse
@@ -104,7 +104,9 @@ def sample_command(arguments: list[str], about: str) -> int:
     at_least_one("--n", 1 if options.n is None else options.n)
     if options.class_ is not None and options.text is not None:
         raise RequestError("--class and --text: samples are of one or of the other")
-    _of_latents_alone(options.latents, options.pick, {"--n": options.n, "--class": options.class_, "--text": options.text})
+    if options.out is not None and options.each is not None:
+        raise RequestError("--out and --each: samples are written as one picture or as single files")
+    latents_alone(options.latents, options.pick, {"--n": options.n, "--class": options.class_, "--text": options.text})
     return sample_run(load(run.path, device=options.device), run, options)
 
 
@@ -113,8 +115,10 @@ def sample_run(game: Game, run: RunFolder, options: SampleOptions) -> int:
     out = Path(options.out or run.path / "samples.png")
     if options.each is None:
         free_file(out, (".png",), options.force or options.out is None)
+    else:
+        free_folder(Path(options.each), "--each")
     if options.keep is not None:
-        free_file(options.keep, (".npz",), options.force)
+        free_file(options.keep, (".npz",), options.force, "--keep")
     spec = RunRecord.read(run.record).spec
     made = []
     for prefix, draw in _asked(game, run, options):
@@ -125,9 +129,10 @@ def sample_run(game: Game, run: RunFolder, options: SampleOptions) -> int:
         paths = [path for prefix, _, of_it in made for path in save_each(of_it, Path(options.each), prefix, force=options.force)]
         print(f"{len(paths)} files in {options.each}")
     else:
-        columns, of_classes = (len(made[0][1]), _classes(game, run)) if options.class_ == "all" else (None, ())
-        _painter(game, run, spec)(out, torch.cat([of_it for _, _, of_it in made]), columns=columns)
-        print(f"{out}: a row of each class, {', '.join(of_classes)}" if of_classes else out)
+        samples, of_classes = torch.cat([of_it for _, _, of_it in made]), _classes(game, run) if options.class_ == "all" else ()
+        many = len(of_classes) < len(samples)
+        _painter(game, run, spec)(out, samples, columns=len(made[0][1]) if of_classes and many else None)
+        print(f"{out}: {'a row' if many else 'one'} of each class, {', '.join(of_classes)}" if of_classes else out)
     if options.keep is not None:
         suffix = ".png" if isinstance(spec, ImageSpec) else ""
         names = [f"{prefix}_{number:05d}{suffix}" for prefix, latent, _ in made for number in range(len(latent))]
@@ -159,15 +164,6 @@ def _classes(game: Game, run: RunFolder) -> tuple[str, ...]:
     return image_spec(run).classes
 
 
-def _of_latents_alone(latents: str | None, pick: tuple[str, ...], others: Mapping[str, object]) -> None:
-    """RequestError where latents are named, and what else would say which; or some are picked, and of no file."""
-    other = next((name for name, value in others.items() if value), None)
-    if latents is not None and other is not None:
-        raise RequestError(f"--latents and {other}: the file says which latents; leave {other} out")
-    if latents is None and pick:
-        raise RequestError("--pick: chooses among --latents; name their file too")
-
-
 def _painter(game: Game, run: RunFolder, spec: Spec) -> Callable[..., None]:
     """`pictures.portrait` of the run; a picture of samples needs no data, a plot of points shows the real ones too."""
     critic = judge(game)
@@ -183,21 +179,21 @@ def interpolate_command(arguments: list[str], about: str) -> int:
     if options.class_ is not None and options.classes:
         raise RequestError("--class and --classes: the way is within one class or leads from class to class")
     others = {"--seeds": options.seeds, "--class": options.class_, "--classes": options.classes, "--n": options.n > 1}
-    _of_latents_alone(options.latents, options.pick, others)
+    latents_alone(options.latents, options.pick, others)
     out = Path(options.out or run.path / "interpolation.png")
     free_file(out, (".png", *ANIMATED), options.force or options.out is None)
-    moving = out.suffix != ".png"
+    moving = out.suffix.lower() != ".png"
     if moving:
         check_animated(out)
     elif options.seconds is not None:
         raise RequestError(f"--seconds {options.seconds:g}: a strip does not move; end --out in {' or '.join(ANIMATED)}")
-    if options.seconds is not None and not options.seconds > 0:
-        raise RequestError(f"--seconds {options.seconds:g}: an animation lasts longer than 0")
+    if options.seconds is not None:
+        lasting(options.seconds)
     game, spec = load(run.path, device=options.device), RunRecord.read(run.record).spec
     walks = _walks(game, run, options)
     ways = len(walks[0][1])
     seconds = options.seconds or 2.0 * ways
-    rate = FASTEST if isinstance(spec, ImageSpec) and out.suffix != ".gif" else _FEW
+    rate = FASTEST if isinstance(spec, ImageSpec) and out.suffix.lower() != ".gif" else _FEW
     steps = options.steps if options.steps is not None else max(1, round(seconds * rate / ways)) if moving else 8
     turning = {"auto": normal_columns, "slerp": noise_columns}.get(options.way)
     spherical = turning(game, spec) if turning else None
@@ -208,7 +204,9 @@ def interpolate_command(arguments: list[str], about: str) -> int:
             rows.append(render(sampler(game), latent))
     samples, paint = torch.stack(rows), _painter(game, run, spec)
     if not moving:
-        paint(out, samples.flatten(0, 1), columns=samples.shape[1])
+        # A single long walk is folded: a row for each way, which begins where the one above it ends.
+        strips = samples if len(samples) > 1 else samples[0].unfold(0, steps + 1, steps).movedim(-1, 1)
+        paint(out, strips.flatten(0, 1), columns=strips.shape[1])
     else:
         with tempfile.TemporaryDirectory() as folder:
             frames = [Path(folder) / f"{number:05d}.png" for number in range(samples.shape[1])]

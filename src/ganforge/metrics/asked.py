@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import torch
 from torch import Tensor
 
@@ -35,7 +37,9 @@ def asked_classes(game: SamplesClasses, material: Material) -> Section:
     right = reader.says(made).argmax(dim=1) == torch.tensor([known.index(name) for name in names])[asked]
     of_class = {name: right[asked == number].double().mean().item() for number, name in enumerate(names)}
     least = min(of_class, key=lambda name: of_class[name])
-    beside = {"real held-out": read_right(reader, test, known), "chance": 1 / len(names)}
+    beside = {"chance": 1 / len(names)}
+    with suppress(NotMeasuredError):
+        beside = {"real held-out": read_right(reader, test, known), **beside}
     scores = [
         Score("of the class asked for", right.double().mean().item(), beside=beside, better="higher", space=reader.identity),
         Score("of the class asked for, worst class", of_class[least], better="higher", space=reader.identity),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise, takewhile
+from pathlib import Path
 from re import IGNORECASE, sub
 from statistics import fmean, stdev
 
@@ -177,6 +178,16 @@ def compare(measured: Sequence[Measured], each: bool = False, about: str = "", n
         (*notes, *_notes(measured)),
         tuple(run.name for run in measured if not run.sections),
     )
+
+
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """The last part of each path, or as many as make all different; RequestError where one is given twice."""
+    parts = [path.resolve().parts for path in paths]
+    twice = next((path for path, own in zip(paths, parts, strict=True) if parts.count(own) > 1), None)
+    if twice is not None:
+        raise RequestError(f"{twice}: is named twice; name each run once")
+    depth = next(depth for depth in range(1, max(map(len, parts)) + 1) if len({own[-depth:] for own in parts}) == len(parts))
+    return ["/".join(own[-depth:]) for own in parts]
 
 
 def _groups(measured: Sequence[Measured]) -> list[list[Measured]]:

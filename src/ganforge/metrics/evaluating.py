@@ -30,8 +30,8 @@ from ganforge.metrics.edited import edits
 from ganforge.metrics.features import open_extractor
 from ganforge.metrics.findings import NotMeasuredError, Section, flat
 from ganforge.metrics.labelled import classes, clusters, codes
-from ganforge.metrics.manifolds import Extractor
-from ganforge.metrics.material import CPU, Material
+from ganforge.metrics.manifolds import Extractor, ExtractorError
+from ganforge.metrics.material import CPU, Material, same
 from ganforge.metrics.perceptual import Perceptual
 from ganforge.metrics.restored import inpaints, pairs, upscales
 from ganforge.metrics.sampled import SAMPLE_METRICS, samples
@@ -81,7 +81,7 @@ def examine(
     seed: int = 0,
     features: str | Extractor = "auto",
     metrics: Sequence[str] = (),
-    lpips: str | None = None,
+    lpips: str | Perceptual | None = None,
 ) -> list[Section]:
     """A section for everything that the game can do and the data can measure; the notes of the last say what could not be, and why.
 
@@ -89,18 +89,19 @@ def examine(
     pictures, for independent classifiers to learn from and to be tested on, where the data themselves have none. `n` samples or pictures
     are taken, chosen by `seed`; equal arguments give equal numbers. `features` is an extractor, or what `open_extractor` makes one of;
     "classifier" is taught on labelled pictures, "auto" is that where there are such, else pixels. `metrics` are some of `METRICS`; none
-    named: all. What is not asked for costs nothing, and features of real pictures are kept for the next time. `lpips` names the weights by
-    which pictures are compared as `perceptual.Perceptual` has it (None: without).
+    named: all. What is not asked for costs nothing, and features of real pictures are kept for the next time. `lpips` is a
+    `perceptual.Perceptual`, or names the weights of one (None: without).
 
-    The game is neither taught nor changed, and torch's random state is left as it was. RequestError where nothing can be measured.
+    The game is neither taught nor changed, and torch's random state is left as it was. RequestError where nothing can be measured,
+    ExtractorError where the extractor makes no features of these pictures.
     """
     if n < 2:
         raise RequestError(f"n = {n}: measures need 2 samples or more")
-    wanted = _known(metrics)
+    wanted = known_measures(metrics)
     device = next((p.device for p in game.parameters()), CPU) if isinstance(game, nn.Module) else CPU
     if isinstance(features, str) and features not in ("auto", "classifier"):
         features = open_extractor(features, device)
-    network = None if lpips is None else Perceptual(lpips, device)
+    network = Perceptual(lpips, device) if isinstance(lpips, str) else lpips
     material = Material(source, trained or source, labels, n, seed, device, features, wanted, network)
     found, reasons = [], []
     with _at_rest(game, device):
@@ -115,10 +116,12 @@ def examine(
             torch.manual_seed(seed)
             try:
                 section = measured(game, material)
+            except ExtractorError:
+                raise
             except RequestError as error:  # what cannot be measured here, or what the game does not do in this setting
                 reasons.append(str(error))
                 continue
-            if task in _GIVEN and source is material.trained:
+            if task in _GIVEN and isinstance(source, Finite) and isinstance(material.trained, Finite) and same(source, material.trained):
                 section.notes.append("measured on pictures that the game learned from; where data have a part to test on, take that")
             found.append(section)
     if not found:
@@ -127,8 +130,8 @@ def examine(
     return found
 
 
-def _known(metrics: Sequence[str]) -> frozenset[str]:
-    """The measures that are meant; RequestError, with the nearest name, for one that there is not."""
+def known_measures(metrics: Sequence[str]) -> frozenset[str]:
+    """The measures that are meant, all where none is named; RequestError, with the nearest name, for one that there is not."""
     for name in metrics:
         if name not in METRICS:
             near = difflib.get_close_matches(name, METRICS, n=1)

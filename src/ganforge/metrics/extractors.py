@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ganforge.batches import ImageSpec
 from ganforge.capabilities import Classifies, Encodes
 from ganforge.errors import RequestError
-from ganforge.metrics.manifolds import Extractor, Features, as_features
+from ganforge.metrics.manifolds import Extractor, ExtractorError, Features, as_features
 from ganforge.metrics.material import CPU, told
 
 _SIDE = 16
@@ -40,12 +40,12 @@ def resized(images: Tensor, size: tuple[int, int], mode: str = "bilinear") -> Te
 
 
 def in_channels(images: Tensor, channels: int, whose: str) -> Tensor:
-    """The same pictures in so many channels: grey ones are repeated; RequestError for all others."""
+    """The same pictures in so many channels: grey ones are repeated; ExtractorError for all others."""
     if images.shape[1] == channels:
         return images
     if images.shape[1] == 1:
         return images.expand(-1, channels, -1, -1)
-    raise RequestError(f"{whose} takes pictures of {channels} channels; these have {images.shape[1]}")
+    raise ExtractorError(f"{whose} takes pictures of {channels} channels; these have {images.shape[1]}")
 
 
 class Pixels:

@@ -33,6 +33,8 @@ def open_extractor(asked: str, device: torch.device | str = CPU) -> Extractor:
         return inception(torch.device(device))
     if Path(asked).suffix in SUFFIXES:
         return from_file(Path(asked).expanduser(), torch.device(device))
+    if Path(asked).is_dir():
+        raise RequestError(f"features {asked!r}: is a folder; a run that encodes or classifies is named as classifier:{asked}")
     near = difflib.get_close_matches(asked, _NAMES, n=1)
     hint = f"did you mean {near[0]}? There are" if near else "there are"
     files = f"files that end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
@@ -69,5 +71,10 @@ def classes_of(part: Part) -> tuple[str, ...]:
 
 
 def places_of(part: Part, names: tuple[str, ...]) -> Tensor:
-    """For each class of labelled pictures its place in `names`, [k] int64; -1 for a class that is none of them."""
+    """For each class of labelled pictures its place in `names`, [k] int64; -1 for a class that is none of them.
+
+    NotMeasuredError where all are none of them.
+    """
+    if set(names).isdisjoint(classes_of(part)):
+        raise NotMeasuredError(f"the classes of {part.source.name!r} are {', '.join(classes_of(part))}; the run's are {', '.join(names)}")
     return torch.tensor([names.index(name) if name in names else -1 for name in classes_of(part)], dtype=torch.int64)

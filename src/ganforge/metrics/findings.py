@@ -61,6 +61,12 @@ class Section:
     spaces: list[Space] = field(default_factory=list)
 
 
+def section_of(stored: Mapping[str, Any]) -> Section:
+    """The section of which `dataclasses.asdict` made this; KeyError, TypeError or AttributeError where it is none."""
+    spaces = [Space(**space) for space in stored["spaces"]]
+    return Section(**{**stored, "scores": [Score(**score) for score in stored["scores"]], "spaces": spaces})
+
+
 def flat(sections: Iterable[Section]) -> dict[str, float]:
     """All numbers by name, that of a score first, then what stands beside it: {"PSNR": 25.1, "PSNR, bicubic": 24.1}."""
     found: dict[str, float] = {}

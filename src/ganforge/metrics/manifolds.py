@@ -23,6 +23,10 @@ MOST = 5000
 """The most real and the most generated samples that are compared; time and memory grow with the square."""
 
 
+class ExtractorError(RequestError):
+    """The extractor that is asked for makes no features of these pictures."""
+
+
 class Extractor(Protocol):
     """Makes features of pictures: a space in which near means alike. Numbers that were taken in two such spaces are never compared."""
 

@@ -67,9 +67,14 @@ class Part:
 
     @property
     def fingerprint(self) -> str:
-        """Changes when any of these pictures does; "" where that cannot be known."""
-        chosen = hashlib.sha256(self.indices.numpy().tobytes()).hexdigest()[:16]
-        return f"{self.source.fingerprint} {chosen}" if self.source.fingerprint else ""
+        """Changes when any pixel or label that `batches` serves does; "" where that cannot be known."""
+        if not self.source.fingerprint:
+            return ""
+        request = request_of(self.source)
+        # Files may be cut in many ways to one shape; where they are kept, and what is random in training, makes no other pictures.
+        reading = request and replace(request.reading, size=None, channels=None, flip=False, workers=0, strict=False, cache=None)
+        facts = (self.source.spec.shape, reading, self.indices.tolist())
+        return f"{self.source.fingerprint} {hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}"
 
     @property
     def cache(self) -> Path | None:
@@ -143,9 +148,10 @@ class Material:
         return None if source is None else Part.of(source, self.seed)
 
     def unseen(self) -> Part | None:
-        """At most `n` pictures that the game did not learn from; None where there are none."""
+        """At most `n` pictures that the game did not learn from, of its own data where there are such; None where there are none."""
         seen = as_pictures(self.trained, "train")
-        for source in (as_pictures(self.tested), as_pictures(self.trained, "test")):
+        # Pictures of another law are far from all that was seen; beside them any sample would look like a copy.
+        for source in (as_pictures(self.trained, "test"), as_pictures(self.tested)):
             if source is not None and seen is not None and not same(source, seen):
                 return Part.of(source, self.seed).first(self.n)
         return None

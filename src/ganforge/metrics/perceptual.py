@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from ganforge.downloads import checksum, fetch
 from ganforge.errors import RequestError
+from ganforge.metrics.scripts import last_line, open_script
 
 # NVIDIA prints no checksum; this one stands in the Git LFS pointer of the file in pbizimis/cp-backend and in others' code that loads it.
 _PUBLISHED = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/vgg16.pt"
@@ -28,22 +28,11 @@ class Perceptual:
 
     def __init__(self, weights: str, device: torch.device | str = "cpu") -> None:
         path = fetch(_PUBLISHED, _SHA256, "LPIPS's vgg16.pt") if weights == "vgg" else Path(weights).expanduser()
-        if not path.is_file():
-            raise RequestError(f"{weights}: there is no such file; give a TorchScript that measures LPIPS, or vgg to download one")
-        try:
-            with warnings.catch_warnings():
-                # Its successor cannot read the files that people have.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                self._network = torch.jit.load(str(path), map_location=device).eval()
-            arguments = self._network.forward.schema.arguments[1:]
-        except (RuntimeError, ValueError, OSError, AttributeError) as error:
-            raise RequestError(
-                f"{weights}: is no TorchScript ({str(error).partition('. ')[0]}); LPIPS is read from one, or from vgg"
-            ) from None
+        self._network, arguments = open_script(path, torch.device(device))
         self._device = torch.device(device)
-        self._embeds = "return_lpips" in (argument.name for argument in arguments)
-        if not self._embeds and [argument.has_default_value() for argument in arguments].count(False) != 2:
-            takes = ", ".join(argument.name for argument in arguments)
+        self._embeds = "return_lpips" in arguments
+        if not self._embeds and list(arguments.values()).count(False) != 2:
+            takes = ", ".join(arguments)
             raise RequestError(
                 f"{weights}: takes ({takes}); LPIPS needs a TorchScript f(x, y) of two pictures, or one with return_lpips as vgg16.pt has"
             )
@@ -74,7 +63,7 @@ class Perceptual:
             else:
                 found = self._network(x / 127.5 - 1, y / 127.5 - 1).double().flatten()
         except (RuntimeError, AttributeError) as error:
-            raise RequestError(f"pictures of {x.shape[3]}x{x.shape[2]} are refused ({_last_line(error)})") from None
+            raise RequestError(f"pictures of {x.shape[3]}x{x.shape[2]} are refused ({last_line(error)})") from None
         if len(found) != len(x):
             raise RequestError(f"{len(found)} numbers for {len(x)} pairs of pictures")
         return found.cpu()
@@ -91,9 +80,3 @@ class Perceptual:
         if same.abs().max() > 1e-3 * apart.max():
             return f"a picture is {same[0].item():.3g} away from itself, not 0"
         return ""
-
-
-def _last_line(error: Exception) -> str:
-    """What an error of TorchScript says at its end, below its listing of code."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:200] if lines else type(error).__name__

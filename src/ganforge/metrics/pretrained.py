@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -16,8 +15,9 @@ from ganforge.batches import images_to_bytes
 from ganforge.downloads import checksum, fetch
 from ganforge.errors import RequestError
 from ganforge.metrics.extractors import identity_of, in_channels, resized
-from ganforge.metrics.manifolds import Extractor, Features, as_features
+from ganforge.metrics.manifolds import Extractor, ExtractorError, Features, as_features
 from ganforge.metrics.material import CPU, told
+from ganforge.metrics.scripts import check_file, last_line, open_script
 
 INCEPTION = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt"
 # NVIDIA prints no checksum; this is that of the copies in hngan/webui-models and hngan/env_diffusers_x on Hugging Face (95,607,719 bytes).
@@ -34,23 +34,12 @@ def inception(device: torch.device = CPU) -> Extractor:
 
 def from_file(path: Path, device: torch.device = CPU) -> Extractor:
     """A TorchScript or ONNX file as an extractor; RequestError where it is none."""
-    if not path.is_file():
-        raise RequestError(f"{path}: there is no such file of features")
     if path.suffix == ".onnx":
         return Onnx(path)
-    module = _script(path, device)
-    arguments = {argument.name for argument in module.forward.schema.arguments}
-    return (Inception if {"return_features", "no_output_bias"} <= arguments else Script)(path, module, device)
-
-
-def _script(path: Path, device: torch.device) -> Any:
-    try:
-        with warnings.catch_warnings():
-            # torch would rather have its own successor of the format that the networks of the field are published in.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return torch.jit.load(str(path), map_location=device).eval()
-    except (RuntimeError, ValueError) as error:
-        raise RequestError(f"{path}: is no TorchScript file ({_last_line(error)}); write one with torch.jit.trace(...).save(...)") from None
+    module, arguments = open_script(path, device)
+    if list(arguments.values()).count(False) != 1:
+        raise RequestError(f"{path}: takes ({', '.join(arguments)}); an extractor is called with pictures alone")
+    return (Inception if {"return_features", "no_output_bias"} <= arguments.keys() else Script)(path, module, device)
 
 
 class Inception:
@@ -119,6 +108,7 @@ class Onnx:
     """
 
     def __init__(self, path: Path) -> None:
+        check_file(path)
         self._path = path
         try:
             runtime = import_module("onnxruntime")
@@ -127,13 +117,17 @@ class Onnx:
         try:
             self._session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has an exception of its own for each of its complaints
-            raise RequestError(f"{path}: is no ONNX file that can be run ({_last_line(error)})") from None
+            raise RequestError(f"{path}: is no ONNX file that can be run ({last_line(error)})") from None
         inputs = self._session.get_inputs()
         if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
             takes = ", ".join(f"{each.type} {each.shape}" for each in inputs)
             raise RequestError(f"{path}: takes {takes}; an extractor takes one input of float pictures [n, C, H, W]")
         self._input = inputs[0].name
         self._count, self._channels, *size = (each if isinstance(each, int) else None for each in inputs[0].shape)
+        if self._channels not in (None, *_GREY_OR_COLOUR):
+            raise RequestError(
+                f"{path}: takes {inputs[0].shape}, pictures of {self._channels} channels; an extractor takes [n, 1 or 3, H, W]"
+            )
         self._size = (size[0], size[1]) if size[0] and size[1] else None
         shown = f"{self._size[1]}x{self._size[0]}, antialiased bilinear" if self._size else "at their own size"
         self.name = path.stem
@@ -169,21 +163,16 @@ def _filled(part: Tensor, count: int) -> Tensor:
 
 
 def _rows(path: Path, of: Callable[[Tensor], Any], shown: Tensor) -> Tensor:
-    """What the file makes of pictures, [n, d]; RequestError where it cannot take them, or gives no row of numbers for each."""
+    """What the file makes of pictures, [n, d]; ExtractorError where it cannot take them, or gives no row of numbers for each."""
     n, channels, height, width = shown.shape
     try:
         made = of(shown)
     except RuntimeError as error:
-        raise RequestError(f"{path}: cannot take pictures of {channels} channels, {width}x{height} ({_last_line(error)})") from None
+        raise ExtractorError(f"{path}: cannot take pictures of {channels} channels, {width}x{height} ({last_line(error)})") from None
     if not isinstance(made, Tensor) or made.dim() < 2 or len(made) != n:
         shape = list(made.shape) if isinstance(made, Tensor) else type(made).__name__
-        raise RequestError(f"{path}: makes {shape} of {n} pictures; an extractor makes [{n}, d] of them")
+        raise ExtractorError(f"{path}: makes {shape} of {n} pictures; an extractor makes [{n}, d] of them")
     rows = made.flatten(1).float()
     if not torch.isfinite(rows).all():
-        raise RequestError(f"{path}: makes features that are no finite numbers")
+        raise ExtractorError(f"{path}: makes features that are no finite numbers")
     return rows
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:200] if lines else type(error).__name__

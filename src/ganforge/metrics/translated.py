@@ -29,7 +29,7 @@ def domains(game: Translates, material: Material) -> Section:
     """
     kind = next((kind for kind in (Unpaired, TwoDomains) if kind in material.tested.kinds), None)
     if kind is None:
-        raise NotMeasuredError(f"data {material.tested.name!r} are not of two domains")
+        raise NotMeasuredError(f"data {material.tested.name!r} are neither pairs nor of two domains")
     sides = [field.name for field in fields(kind) if field.name != "label"]
     scores: list[Score] = []
     notes: list[str] = []

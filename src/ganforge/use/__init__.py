@@ -17,7 +17,7 @@ from ganforge.use.images import as_picture, read_picture, write_picture
 from ganforge.use.interpolate import latents_of_seeds, path_between
 from ganforge.use.latents import read_latents, write_latents
 from ganforge.use.load import spec_of
-from ganforge.use.nearest import nearest, open_collection
+from ganforge.use.nearest import extractor_for, nearest, open_collection
 from ganforge.use.project import project
 from ganforge.use.publish import publish
 from ganforge.use.seeds import seeded
@@ -30,6 +30,7 @@ __all__ = [
     "directions",
     "edit",
     "export",
+    "extractor_for",
     "inpaint",
     "latents_of_class",
     "latents_of_seeds",

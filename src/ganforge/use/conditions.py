@@ -69,7 +69,7 @@ def normal_columns(game: Game, spec: Spec) -> Tensor:
 
     Told from draws, by their kurtosis: 3 of normal noise, 1.8 of uniform.
     """
-    noise, drawn = noise_columns(game, spec), _drawn(game, spec, _MANY).double().cpu()
+    noise, drawn = noise_columns(game, spec), _drawn(game, spec, _MANY).cpu().double()
     mean, spread = drawn.mean(0), drawn.std(0)
     kurtosis = ((drawn - mean) ** 4).mean(0) / spread**4
     # Of so many draws of normal noise the kurtosis strays by 0.4 at most, and the mean by a tenth of its spread.
@@ -86,7 +86,8 @@ def truncated(game: Game, spec: Spec, latent: Tensor, truncation: float) -> Tens
         raise RequestError(f"--truncation {truncation:g}: goes from 0, the mean, to 1, none")
     if truncation == 1:
         return latent
-    noise, mean, flat = noise_columns(game, spec).to(latent.device), _drawn(game, spec, _MANY).mean(0), latent.flatten(1)
+    flat = latent.flatten(1)
+    noise, mean = noise_columns(game, spec).to(flat.device), _drawn(game, spec, _MANY).mean(0).to(flat.device)
     return torch.where(noise, mean + truncation * (flat - mean), flat).reshape(latent.shape)
 
 

@@ -63,6 +63,8 @@ def parse_dials(text: str) -> dict[str, tuple[float, float]]:
             pair = math.nan, math.nan
         if not sign or not all(map(math.isfinite, pair)) or value.endswith(".."):
             raise RequestError(f"--set {part}: must be a name and a number, smile=1, or from one to another, smile=0..1")
+        if name.strip() in dials:
+            raise RequestError(f"--set {part}: {name.strip()} is set twice")
         dials[name.strip()] = pair
     return dials
 
@@ -82,8 +84,8 @@ def check(dials: Mapping[str, tuple[float, float]], values: Mapping[str, float])
     for name, value in values.items():
         if name not in dials:
             near = difflib.get_close_matches(name, dials, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise RequestError(f"--set {name}: is no dial of this game; {hint}It has {described(dials)}")
+            hint = f"did you mean {near[0]}? It" if near else "it"
+            raise RequestError(f"--set {name}: is no dial of this game; {hint} has {described(dials)}")
         least, greatest = dials[name]
         if not least <= value <= greatest:
             raise RequestError(f"--set {name}={value:g}: {name} goes from {least:g} to {greatest:g}")

@@ -112,8 +112,10 @@ def learn_directions(game: Game, spec: ImageSpec, source: Source, n: int = 2000,
     An independent reader, taught on `source`, says what `n` samples show; the direction is the normal of the plane by which logistic
     regression parts the noise of four fifths of them; the others test it. The directions named by `without` are projected out of all
     others. What separates no better than chance is left out. RequestError where the data have neither attributes nor classes, are of
-    other channels, or know no such name as in `without`.
+    other channels, or know no such name as in `without`, and for fewer than 40 samples.
     """
+    if n < 2 * _FEWEST:
+        raise RequestError(f"{n} samples: must be at least {2 * _FEWEST}, as a direction takes {_FEWEST} that show it and {_FEWEST} others")
     # Here, because scikit-learn takes a second to import and most of what knows this room learns nothing.
     from ganforge.metrics.material import Part, as_kind
     from ganforge.metrics.readers import reader_of

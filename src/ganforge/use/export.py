@@ -150,10 +150,12 @@ def export(game: Game, spec: Spec, out: Path, task: str | None = None, way: str 
 
     Pictures are float32 [n, C, H, W] in [-1, 1], or with `as_bytes` uint8 [n, H, W, C], as files store them. n, and where the network
     takes any size H and W too, may be any. What the game draws by randn or rand is an input, `noise`; dropout is left out. RequestError
-    where a package is missing, the game cannot do the task, or does it in a way that ONNX has not; TrainingError, and no file, where
-    ONNX Runtime and PyTorch differ by more than `TOLERANCE` (with `as_bytes`, pictures by more than 1 of 255).
+    where a package is missing, the game is on another device, cannot do the task, or does it in a way that ONNX has not; TrainingError,
+    and no file, where ONNX Runtime and PyTorch differ by more than `TOLERANCE` (with `as_bytes`, pictures by more than 1 of 255).
     """
     check_packages()
+    if game.device.type != "cpu":
+        raise RequestError(f"the game is on {game.device}: a file is written, and compared, on the CPU; load the game there")
     task = chosen_task(game, task)
     if way is not None and task != "translate":
         raise RequestError(f"--way {way}: is for games that translate; this is to {task}")
@@ -305,9 +307,7 @@ def _written(program: Any, exported: Exported, axes: list[dict[int, str]]) -> An
 
 def _floor_division() -> Callable[..., Any]:
     """a // b of whole numbers as Python has it: torch's own translation rounds towards 0, wrong where `-(-side // 4)` rounds up."""
-    import onnxscript
-
-    onnx = onnxscript.opset20
+    from onnxscript import opset20 as onnx
 
     def floor_division(a: Any, b: Any) -> Any:
         return onnx.Div(onnx.Sub(a, onnx.Mod(a, b)), b)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -36,9 +37,9 @@ def inpaint(game: Game, image: Tensor, mask: Tensor, spec: ImageSpec, seed: int 
     """[1, C, H, W] and its hole, [1, 1, H, W] (1 in it, else 0), to [1, C, H, W] on the CPU: outside the hole, bit for bit the picture.
 
     `spec` is what the game was made for. A picture of that size is filled at once. In others each connected piece of the hole, the
-    largest first, gets a window of the game's aspect in which it is at most half as high and as wide, as far as the picture allows; the
-    window is brought to the game's size and back, and other pieces of about that size within it are filled along with it. A game of grey
-    pictures fills the colours of others one by one.
+    largest first, gets a window of the game's aspect in which it is at most half as high and as wide; where the picture is too small for
+    that it goes on in its mirror image. The window is brought to the game's size and back, and other pieces of about that size within it
+    are filled along with it. A game of grey pictures fills the colours of others one by one.
     RequestError where hole and picture are of different sizes, or nothing but hole is left to go by.
     """
     filler, shape = able(game, Inpaints), spec.shape[1:]
@@ -47,7 +48,11 @@ def inpaint(game: Game, image: Tensor, mask: Tensor, spec: ImageSpec, seed: int 
     hole: NDArray[np.bool_] = (mask[0, 0] > 0.5).cpu().numpy()
     if hole.all():
         raise RequestError("the mask is white everywhere: what is to be filled is white, what is to be kept is black")
-    filled, grey = image.float().cpu().clone(), spec.channels == 1
+    height, width = hole.shape
+    above, before = _margins(hole, shape)
+    hole = np.pad(hole, ((above, above), (before, before)), mode="reflect")
+    mirrored = np.pad(image.float().cpu().numpy(), ((0, 0), (0, 0), (above, above), (before, before)), mode="reflect")
+    filled, grey = torch.from_numpy(mirrored), spec.channels == 1
     with torch.no_grad(), seeded(seed, game.device):
         for window, piece in _pieces(hole, shape):
             down, across = window.pixels
@@ -55,7 +60,17 @@ def inpaint(game: Game, image: Tensor, mask: Tensor, spec: ImageSpec, seed: int 
             made = _fill(filler, game.device, seen.transpose(0, 1) if grey else seen, torch.from_numpy(hole[window.pixels]), shape)
             seen[:, :, torch.from_numpy(piece)] = (made.transpose(0, 1) if grey else made)[:, :, torch.from_numpy(piece)]
             hole[window.pixels][piece] = False
-    return filled
+    return filled[:, :, above : above + height, before : before + width].contiguous()
+
+
+def _margins(hole: NDArray[np.bool_], shape: tuple[int, int]) -> tuple[int, int]:
+    """How many rows above and below, and columns before and behind, the picture lacks for windows twice as large as its holes."""
+    if hole.shape == shape:
+        return 0, 0
+    boxes = [_box(found) for found in ndimage.find_objects(ndimage.label(hole, np.ones((3, 3)))[0])]
+    scale = max((max(2 * box.height / shape[0], 2 * box.width / shape[1]) for box in boxes), default=0.0)
+    down, across = (max(0, math.ceil(scale * side) - there) for side, there in zip(shape, hole.shape, strict=True))
+    return -(-down // 2), -(-across // 2)
 
 
 def _pieces(hole: NDArray[np.bool_], shape: tuple[int, int]) -> list[tuple[Window, NDArray[np.bool_]]]:
@@ -87,11 +102,10 @@ def _holds(window: Window, box: Window) -> bool:
 
 
 def _window(box: Window, whole: tuple[int, ...], shape: tuple[int, int]) -> Window:
-    """Around the box, twice its size at least, not smaller than `shape` and of its aspect; all of this only as far as the picture goes."""
+    """Around the box, twice its size at least and of the aspect of `shape`; not smaller than that either, where the picture is not."""
     scale = max(1.0, 2 * box.height / shape[0], 2 * box.width / shape[1])
-    # The largest of the aspect that the picture holds; where the box itself nearly fills that, the aspect gives way.
     scale = min(scale, whole[0] / shape[0], whole[1] / shape[1])
-    height, width = (min(max(round(scale * side), hole * 4 // 3), limit) for side, hole, limit in zip(shape, box[2:], whole, strict=True))
+    height, width = (min(round(scale * side), limit) for side, limit in zip(shape, whole, strict=True))
     top, left = box.top + (box.height - height) // 2, box.left + (box.width - width) // 2
     return Window(max(0, min(top, whole[0] - height)), max(0, min(left, whole[1] - width)), height, width)
 

@@ -38,14 +38,15 @@ def path_between(ends: Tensor, steps: int, spherical: Tensor | None = None, clos
     latents dips towards 0 (slerp, White 2016, arXiv:1609.04468); the others, or all, go straight. RequestError without a way.
     """
     if len(ends) < 2 or steps < 1:
-        raise RequestError(f"{len(ends)} ends and {steps} steps: a way needs at least two ends, e.g. --seeds 1 2, and one step")
+        raise RequestError(f"a way needs at least two ends (seeds, classes or latents) and one step; here are {len(ends)} and {steps}")
     shape, ends = ends.shape[1:], torch.cat([ends, ends[:1]] if closed else [ends]).flatten(1)
+    turning = None if spherical is None else spherical.to(ends.device)
     parts = torch.linspace(0, 1, steps + 1, device=ends.device)[:-1, None]
     ways = []
     for a, b in pairwise(ends):
         way = torch.lerp(a, b, parts)
-        if spherical is not None:
-            way[:, spherical] = _slerp(a[spherical], b[spherical], parts)
+        if turning is not None:
+            way[:, turning] = _slerp(a[turning], b[turning], parts)
         ways.append(way)
     return torch.cat(ways if closed else [*ways, ends[-1:]]).reshape(-1, *shape)
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from ganforge.batches import Captioned, Images, ImageSpec, Labelled, images_from_bytes
 from ganforge.capabilities import Encodes, able
 from ganforge.data import Finite, Reading, Source, open_source
+from ganforge.data.cache import cache_root
 from ganforge.data.decode import SUFFIXES
 from ganforge.data.decoding import Recipe
 from ganforge.data.finding import find_shelf
@@ -23,6 +28,7 @@ from ganforge.data.layouts.images import Pictures
 from ganforge.data.pixels import read_pixels
 from ganforge.data.shelves import Shelf, split_suffix
 from ganforge.errors import RequestError
+from ganforge.files import atomic_write
 from ganforge.game import Game
 from ganforge.use.jobs import Found, find
 
@@ -42,7 +48,7 @@ def nearest(query: Tensor, features: Tensor, n: int) -> tuple[Tensor, Tensor]:
     Distances are Euclidean, and exactly 0 between equal rows; of rows as far away the first comes first.
     """
     # By matrix products it would be quicker, and a copy some hundredths away from itself.
-    away = torch.cdist(query.float(), features.float(), compute_mode="donot_use_mm_for_euclid_dist")
+    away = torch.cdist(query.to(features.device).float(), features.float(), compute_mode="donot_use_mm_for_euclid_dist")
     distances, indices = away.sort(dim=1, stable=True)
     return indices[:, :n], distances[:, :n]
 
@@ -60,14 +66,35 @@ class Collection:
     images: Callable[[Tensor], Tensor]
     picture: Callable[[int, tuple[int, int]], Tensor]
 
-    def features(self, of: Callable[[Tensor], Features], report: Report | None = None) -> Tensor:
-        """What `of` makes of all pictures, [m, d], a few at a time: the pictures themselves need no memory."""
+    def features(self, extractor: Extractor, report: Report | None = None) -> Tensor:
+        """What it makes of all pictures, [m, d], a few at a time: the pictures themselves need no memory. Kept in the cache."""
+        # Means of pixels are made as quickly as they are read.
+        path = None if extractor.name == "pixels" else self._place(extractor.identity)
+        if path is not None:
+            with suppress(OSError, SafetensorError, KeyError):
+                return load_file(path)["rows"]
         rows = []
-        for chunk in torch.arange(len(self.names)).split(_CHUNK):
-            rows.append(torch.from_numpy(of(self.images(chunk))))
+        for chunk in self._chunks():
+            rows.append(torch.from_numpy(extractor.features(self.images(chunk))))
             if report is not None:
                 report(int(chunk[-1]) + 1, len(self.names))
-        return torch.cat(rows)
+        made = torch.cat(rows)
+        if path is not None:
+            # Without a cache they are made again next time.
+            with suppress(OSError), atomic_write(path) as temporary:
+                save_file({"rows": made}, temporary)
+        return made
+
+    def _chunks(self) -> Sequence[Tensor]:
+        chunks: Sequence[Tensor] = torch.arange(len(self.names)).split(_CHUNK)
+        return chunks
+
+    def _place(self, identity: str) -> Path | None:
+        """Where features of these pictures are kept: told by the pixels, which are sooner read than understood."""
+        root, digest = cache_root(), hashlib.sha256(repr(("collection", identity)).encode())
+        for chunk in self._chunks() if root else ():
+            digest.update(self.images(chunk).numpy().tobytes())
+        return root and root / f"features-{digest.hexdigest()}.safetensors"
 
 
 def open_collection(text: str, spec: ImageSpec, fit: Fit = "crop") -> Collection:
@@ -130,7 +157,7 @@ class _Named(Shelf):
         return stat.st_size, stat.st_mtime_ns
 
 
-def extractor_for(game: Game, spec: ImageSpec, asked: str, trained: Callable[[], Source]) -> Extractor:
+def extractor_for(game: Game, spec: ImageSpec, asked: str = "auto", trained: Callable[[], Source] | None = None) -> Extractor:
     """The space to compare in: "pixels", "encoder" (the game's), "classifier" (taught on the labelled pictures of `trained`), "inception"
     or a file of a network; "auto" is the encoder where the game has one, else pixels. RequestError where there is no such.
     """
@@ -145,6 +172,8 @@ def extractor_for(game: Game, spec: ImageSpec, asked: str, trained: Callable[[],
         return game_extractor(game, spec, "encoder")
     if asked != "classifier":
         return open_extractor("pixels" if asked == "auto" else asked, game.device)
+    if trained is None:
+        raise RequestError("features 'classifier': needs the labelled data that it is to be taught on")
     source = trained()
     labelled = as_kind(source, Labelled)
     learn = None if labelled is None else Part.of(labelled)
@@ -153,7 +182,17 @@ def extractor_for(game: Game, spec: ImageSpec, asked: str, trained: Callable[[],
     return reader_of("classes", learn, len(classes_of(learn)))
 
 
-def search_by_words(text: str, trained: Source) -> tuple[Tensor, Callable[[Tensor], Features]]:
+@dataclass(frozen=True)
+class _Words:
+    """An extractor that makes of pictures what their captions would be, as vectors of length 1."""
+
+    identity: str
+    about: str
+    features: Callable[[Tensor], Features]
+    name: str = "words"
+
+
+def search_by_words(text: str, trained: Source) -> tuple[Tensor, Extractor]:
     """The vector of a sentence, [1, d] of length 1, and what makes vectors of length 1 of pictures, so that near means that they fit.
 
     Pictures are read by a network that is taught on the captioned pictures of `trained`, and kept in the cache. RequestError where there
@@ -170,4 +209,5 @@ def search_by_words(text: str, trained: Source) -> tuple[Tensor, Callable[[Tenso
     if not vector.any():
         raise RequestError(f"--text {text!r}: none of these words is in the captions that the run was trained on")
     reader = reader_of("texts", Part.of(captioned), vector.shape[1])
-    return F.normalize(vector, dim=1), lambda images: as_features(F.normalize(reader.says(images), dim=1))
+    words = _Words(f"words of {reader.identity}", reader.about, lambda images: as_features(F.normalize(reader.says(images), dim=1)))
+    return F.normalize(vector, dim=1), words

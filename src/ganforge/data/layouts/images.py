@@ -163,7 +163,7 @@ def find_labels(place: Place, album: Album, asked: bool = False) -> Labels | str
     notes = [f"the {len(classes)} sub-folders are the classes"]
     outside = [readable(path) for path, label in zip(album.paths, labels, strict=True) if label < 0]
     if outside:
-        notes.append(f"{len(outside)} pictures skipped because they lie in no sub-folder of a class: {listed(outside)}")
+        notes.append(f"{len(outside)} pictures lie in no sub-folder of a class and have none: {listed(outside)}")
     return Labels(labels, classes, notes)
 
 
