@@ -362,4 +362,4 @@ def test_numbers_of_classes_mean_the_same_in_every_split(tmp_path: Path) -> None
     assert source.spec.classes == ("ant", "bee", "cat")
     assert source.labels is not None
     assert source.labels.tolist() == [1, 2]
-    assert any("1 pictures skipped" in note and "test/dog/5.png" in note for note in source.notes)
+    assert any("1 pictures lie in no sub-folder" in note and "test/dog/5.png" in note for note in source.notes)

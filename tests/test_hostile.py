@@ -422,7 +422,7 @@ def test_every_command_answers_a_spoilt_run_with_one_line(
     monkeypatch.chdir(run.parent)
     verb, *pictures = command.split()
     (run / "run.json").write_text(deep(100_000))
-    assert main([verb, "run", *pictures, "--out", "out.png"]) == 2
+    assert main([verb, "run", *pictures, "--out", "out.json" if verb == "evaluate" else "out.png"]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert err.startswith("ganforge: run/run.json: not JSON")

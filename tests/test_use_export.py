@@ -360,6 +360,14 @@ def test_a_run_that_was_not_measured_says_so(files: Files) -> None:
     assert "pipeline_tag: image-to-image" in text
 
 
+def test_what_an_older_version_measured_is_in_the_card_too(tmp_path: Path) -> None:
+    run = save_run("dcgan", SPECS["dcgan"], tmp_path)
+    (run / "evaluation.json").write_text('{"data": "a/b.npz", "samples": 2000, "seed": 0, "measures": {"coverage": 0.5}}', encoding="utf-8")
+    text = use.card(run)
+    assert "on b.npz, train part, 2,000 samples" in text
+    assert "| coverage | 0.5 |" in text
+
+
 def test_a_broken_evaluation_is_named(files: Files, tmp_path: Path) -> None:
     run = save_run("dcgan", SPECS["dcgan"], tmp_path)
     (run / "evaluation.json").write_text('{"sections": 3}', encoding="utf-8")

@@ -196,6 +196,32 @@ def test_words_are_understood_as_by_the_run(tmp_path: Path, capsys: Say) -> None
     capsys.readouterr()
 
 
+def test_words_of_no_caption_are_named_and_an_encoder_of_another_run_is_refused(tmp_path: Path, capsys: Say) -> None:
+    run, out = made(of("stackgan"), tmp_path / "run"), ["--n", "2", "--out", str(tmp_path / "a.png"), "--force"]
+    assert main(["sample", str(run.path), "--text", "word Elephant", *out]) == 0
+    assert capsys.readouterr().err == "ganforge: not in the captions of the run, and of no effect: elephant\n"
+    Tfidf.fit(["word one", "word two"], 2).save(run.text)
+    assert main(["sample", str(run.path), "--text", "word", *out]) == 2
+    assert "makes 2 numbers of a text, the game reads 6; it is of another run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", ["--seed 99999999999999999999", "--device meta"])
+def test_a_seed_too_large_and_a_device_without_memory_are_refused(words: str, tmp_path: Path, capsys: Say) -> None:
+    run = made(of("dcgan"), tmp_path / "run")
+    assert main(["sample", str(run.path), "--n", "2", "--out", str(tmp_path / "a.png"), *words.split()]) == 2
+    assert one_line(capsys).startswith("ganforge: " + words.split()[0])
+
+
+def test_points_of_a_published_run_are_drawn_without_its_data(tmp_path: Path, capsys: Say) -> None:
+    points = tmp_path / "points.npy"
+    np.save(points, np.random.default_rng(0).normal(size=(64, 2)).astype(np.float32))
+    assert main(f"train gan --preset tiny --rounds 1 --data {points} --out {tmp_path / 'run'}".split()) == 0
+    assert main(["publish", str(tmp_path / "run"), str(tmp_path / "out")]) == 0
+    points.unlink()
+    assert main(["sample", str(tmp_path / "out"), "--n", "8", "--out", str(tmp_path / "a.png")]) == 0
+    capsys.readouterr()
+
+
 def test_captions_read_by_a_model_of_this_machine_are_refused_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise RequestError(
             f"--device {name}: not usable here ({str(error).splitlines()[0][:120]}); give cpu, cuda, cuda:1 or mps"

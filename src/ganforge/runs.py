@@ -7,6 +7,7 @@ samples/000500.png     fixed latents through time
 checkpoints/000500/    game.safetensors and trainer.pt
 game.safetensors       the (averaged) weights for use
 best/                  run.json and game.safetensors of when it scored best
+evaluation.json        what `ganforge evaluate` found last; evaluations/ has all that was measured
 directions.safetensors what `ganforge directions` has learnt of its latents
 """
 
@@ -147,6 +148,16 @@ class RunFolder:
     def best(self) -> Path:
         """The run as it was when it scored best: a folder that is a run itself."""
         return self.path / "best"
+
+    @property
+    def evaluation(self) -> Path:
+        """evaluation.json, the last one that `ganforge evaluate` wrote here."""
+        return self.path / "evaluation.json"
+
+    @property
+    def evaluations(self) -> Path:
+        """A folder of all that was measured, by how it was."""
+        return self.path / "evaluations"
 
     @property
     def curves(self) -> Path:

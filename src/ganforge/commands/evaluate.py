@@ -30,7 +30,7 @@ def evaluate_command(arguments: list[str], about: str) -> int:
     """Prints the measures of everything that a run's game can do, and writes them as JSON."""
     run, rest = run_first(arguments, "evaluate")
     options = parse(EvaluateOptions, rest, "evaluate RUN", about)
-    out = run.path / "evaluation.json" if options.out is None else free_file(options.out, (".json",), options.force)
+    out = run.evaluation if options.out is None else free_file(options.out, (".json",), options.force)
     game = load(run.path, device=options.device)
     entry, bench = entry_of(run, options), Bench.of(options)
     evaluation = bench.evaluation(entry, game)

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ganforge.batches import KINDS, ImageSpec
+from ganforge.batches import KINDS, Images, ImageSpec
 from ganforge.data import Reading, Source, Split, open_source
 from ganforge.data.shelves import readable
 from ganforge.errors import RequestError
 from ganforge.runs import RunFolder, RunRecord
+from ganforge.use.load import HUB, folder_of
 
 _LONGEST = 600  # seconds of an animation, whose pictures are all in memory before the first is written
 
@@ -38,7 +39,8 @@ class Writing:
 def run_first(arguments: list[str], command: str) -> tuple[RunFolder, list[str]]:
     """The run folder, and the other arguments; RequestError where none is named."""
     if arguments and not arguments[0].startswith("-"):
-        return RunFolder(Path(arguments[0])), arguments[1:]
+        name, rest = arguments[0], arguments[1:]
+        return folder_of(name) if name.startswith(HUB) else RunFolder(Path(name)), rest
     if "--help" in arguments or "-h" in arguments:
         return RunFolder(Path("RUN")), arguments
     raise RequestError(f"{command}: name the run folder first, e.g. ganforge {command} runs/dcgan-digits")
@@ -62,17 +64,47 @@ def image_spec(run: RunFolder) -> ImageSpec:
     return spec
 
 
-def source_of(run: RunFolder, data: str | None = None, split: Split = "train", size: str | None = None) -> Source:
-    """What the run was trained on, or other data, in the same shape, or whole pictures cut to another `size`."""
-    record = RunRecord.read(run.record)
+def source_of(run: RunFolder, data: str | None = None) -> Source:
+    """What the run was trained on, as it was read then, or other data read so."""
+    return opened(RunRecord.read(run.record), data, chance=True)
+
+
+def found_source(run: RunFolder) -> Source | None:
+    """What the run was trained on, if it is still there: a published run has none."""
+    try:
+        return source_of(run)
+    except RequestError:
+        return None
+
+
+def opened(
+    record: RunRecord,
+    data: str | None,
+    split: Split = "train",
+    size: str | None = None,
+    kinds: tuple[type[Images], ...] = (),
+    chance: bool = False,
+) -> Source:
+    """A SOURCE (None: what the run was trained on) in the shape of the run, whole pictures where another `size` is asked for.
+
+    Without `chance` what training makes random is left out, as a measure must not depend on it. RequestError where it has another shape.
+    """
+    data = data or record.data.get("source")
+    if not data:
+        raise RequestError("the run's record names no data; give --data")
     reading = Reading.stored(record.data)
+    if not chance:
+        reading = replace(reading, flip=False, jitter=0)
     if isinstance(record.spec, ImageSpec):
         reading = replace(reading, size=size or f"{record.spec.width}x{record.spec.height}", channels=record.spec.channels)
     if size is not None:
         reading = replace(reading, fit="crop")
     # Runs did not always say what they read; then their specification does.
     kind = record.data.get("kind") or ("Labelled" if isinstance(record.spec, ImageSpec) and record.spec.classes else None)
-    return open_source(data or record.data["source"], kinds=(KINDS[kind],) if kind else (), split=split, reading=reading)
+    source = open_source(data, kinds=kinds or ((KINDS[kind],) if kind else ()), split=split, reading=reading)
+    if type(source.spec) is not type(record.spec) or (size is None and source.spec.shape != record.spec.shape):
+        raise RequestError(f"data {data!r} is of {source.spec}, the run of {record.spec}")
+    return source
 
 
 def at_least_one(option: str, value: int) -> None:

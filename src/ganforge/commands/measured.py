@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ import torch
 from rich.console import Console
 
 from ganforge.batches import KINDS, Batch, Images, ImageSpec, Labelled
-from ganforge.commands.given import image_spec
-from ganforge.data import Finite, Reading, Source, Split, open_source
+from ganforge.commands.given import image_spec, opened
+from ganforge.data import Finite, Source, Split
 from ganforge.errors import RequestError
 from ganforge.files import write_json
 from ganforge.game import Game
@@ -120,7 +120,7 @@ class Bench:
         trained = entry.source
         if options.data is not None or options.split != "train":
             with suppress(RequestError):
-                trained = opened(record, record.data["source"], "train", options.size)
+                trained = opened(record, None, "train", options.size)
         return Evaluation(self, entry, game, trained, None if options.labelled is None else _labels(record, options.labelled))
 
 
@@ -154,7 +154,7 @@ class Evaluation:
     def kept(self) -> Path:
         """Where it is kept in the run folder, beside all that were made otherwise."""
         key = hashlib.sha256(json.dumps(self.how, sort_keys=True).encode()).hexdigest()[:16]
-        return self.entry.folder.path / "evaluations" / f"{key}.json"
+        return self.entry.folder.evaluations / f"{key}.json"
 
     def sections(self) -> list[Section]:
         """Measures."""
@@ -212,7 +212,7 @@ def entry_of(folder: RunFolder, options: MeasureOptions, name: str = "") -> Entr
     split = options.split or "train"
     if options.data is None:
         try:
-            source = opened(record, record.data["source"], split, options.size)
+            source = opened(record, None, split, options.size)
         except RequestError as error:
             if options.size is not None or split == "test":
                 raise
@@ -225,24 +225,6 @@ def entry_of(folder: RunFolder, options: MeasureOptions, name: str = "") -> Entr
                 raise
             source = opened(record, options.data, split, options.size, (Labelled, Images))
     return Entry(name or str(folder.path), folder, record, source)
-
-
-def opened(record: RunRecord, data: str, split: Split, size: str | None = None, kinds: tuple[type[Images], ...] = ()) -> Source:
-    """A SOURCE in the shape of the run, whole pictures where another `size` is asked for.
-
-    What training makes random is left out, as a measure must not depend on it: runs that differ in it are measured alike.
-    """
-    reading = replace(Reading.stored(record.data), flip=False, jitter=0)
-    if isinstance(record.spec, ImageSpec):
-        reading = replace(reading, size=size or f"{record.spec.width}x{record.spec.height}", channels=record.spec.channels)
-    if size is not None:
-        reading = replace(reading, fit="crop")
-    # Runs did not always say what they read; then their specification does.
-    kind = record.data.get("kind") or ("Labelled" if isinstance(record.spec, ImageSpec) and record.spec.classes else None)
-    source = open_source(data, kinds=kinds or ((KINDS[kind],) if kind else ()), split=split, reading=reading)
-    if type(source.spec) is not type(record.spec) or (size is None and source.spec.shape != record.spec.shape):
-        raise RequestError(f"data {data!r} is of {source.spec}, the run of {record.spec}")
-    return source
 
 
 def _labels(record: RunRecord, data: str) -> tuple[Finite, Finite]:

@@ -10,8 +10,7 @@ from pathlib import Path
 from ganforge import pictures
 from ganforge.batches import ImageSpec
 from ganforge.capabilities import Samples, judge
-from ganforge.commands.given import run_first, source_of
-from ganforge.data import Source
+from ganforge.commands.given import found_source, run_first
 from ganforge.errors import RequestError
 from ganforge.game import Game
 from ganforge.options import parse
@@ -56,14 +55,6 @@ def _draw(game: Game, run: RunFolder, path: Path) -> bool:
     with seeded(0, game.device):
         samples = render(game, latents(game, 64))
     spec, critic = RunRecord.read(run.record).spec, judge(game)
-    source = None if isinstance(spec, ImageSpec) else _source_of(run)
+    source = None if isinstance(spec, ImageSpec) else found_source(run)
     pictures.portrait(path, samples, spec, source=source, judge=critic.judge if critic else None)
     return True
-
-
-def _source_of(run: RunFolder) -> Source | None:
-    """The real data of the run, if they are still there."""
-    try:
-        return source_of(run)
-    except RequestError:
-        return None

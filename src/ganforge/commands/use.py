@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from torch import Tensor
 from ganforge import pictures
 from ganforge.batches import ImageSpec, Spec
 from ganforge.capabilities import SamplesClasses, able, judge, sampler
-from ganforge.commands.given import at_least_one, free_file, free_folder, image_spec, lasting, latents_alone, run_first, source_of
+from ganforge.commands.given import at_least_one, found_source, free_file, free_folder, image_spec, lasting, latents_alone, run_first
+from ganforge.data.shelves import readable
+from ganforge.data.text import load_encoder
 from ganforge.errors import RequestError
 from ganforge.game import Game
 from ganforge.options import parse
@@ -121,7 +124,7 @@ def sample_run(game: Game, run: RunFolder, options: SampleOptions) -> int:
         free_file(options.keep, (".npz",), options.force, "--keep")
     spec = RunRecord.read(run.record).spec
     made = []
-    for prefix, draw in _asked(game, run, options):
+    for prefix, draw in _asked(game, run, spec, options):
         with seeded(options.seed, game.device):
             latent = truncated(game, spec, draw(), options.truncation)
             made.append((prefix, latent, render(sampler(game), latent)))
@@ -141,14 +144,19 @@ def sample_run(game: Game, run: RunFolder, options: SampleOptions) -> int:
     return 0
 
 
-def _asked(game: Game, run: RunFolder, options: SampleOptions) -> list[tuple[str, Callable[[], Tensor]]]:
+def _asked(game: Game, run: RunFolder, spec: Spec, options: SampleOptions) -> list[tuple[str, Callable[[], Tensor]]]:
     """What names the files of each kind of samples that is asked for, and what draws its latents."""
     seed, n = f"seed{options.seed}", options.n or 64
     if options.latents is not None:
         path = Path(options.latents)
         return [(path.stem, partial(read_latents, path, game, options.pick))]
     if options.text is not None:
-        return [(seed, partial(latents_of_text, game, options.text, run.text, n))]
+        encoder = load_encoder(run.text)
+        unknown = encoder.unknown(options.text)
+        # Where nothing is known at all, that is refused below.
+        if unknown and encoder.encode([options.text]).any():
+            print(f"ganforge: not in the captions of the run, and of no effect: {', '.join(map(readable, unknown))}", file=sys.stderr)
+        return [(seed, partial(latents_of_text, game, options.text, run.text, n, spec))]
     if options.class_ is None:
         return [(seed, partial(latents, game, n))]
     classes = _classes(game, run)
@@ -167,7 +175,7 @@ def _classes(game: Game, run: RunFolder) -> tuple[str, ...]:
 def _painter(game: Game, run: RunFolder, spec: Spec) -> Callable[..., None]:
     """`pictures.portrait` of the run; a picture of samples needs no data, a plot of points shows the real ones too."""
     critic = judge(game)
-    source = None if isinstance(spec, ImageSpec) else source_of(run)
+    source = None if isinstance(spec, ImageSpec) else found_source(run)
     return partial(pictures.portrait, spec=spec, source=source, judge=critic.judge if critic else None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from importlib import import_module
@@ -36,6 +37,10 @@ class TextEncoder(ABC):
     @abstractmethod
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """[len(texts), dimension]; each row depends on its own sentence alone."""
+
+    def unknown(self, text: str) -> list[str]:  # noqa: ARG002
+        """The words of a text that were in no caption; none where every text is understood somehow."""
+        return []
 
     @abstractmethod
     def save(self, path: Path) -> None:
@@ -81,6 +86,12 @@ class Tfidf(TextEncoder):
         # Directions that carry nothing (fewer kinds of captions than dimensions) would be rounding errors blown up.
         kept = reduced.singular_values_ > 1e-9 * reduced.singular_values_[0]
         return cls(counter.get_feature_names_out().tolist(), counter.idf_, np.ascontiguousarray(reduced.components_[kept]))
+
+    def unknown(self, text: str) -> list[str]:
+        """The words that are not in the vocabulary, each once."""
+        known = set(self.vocabulary)
+        words = dict.fromkeys(re.findall(_WORD, text.lower()))
+        return [word for word in words if word not in known]
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Counted, weighted, projected and brought to unit length."""

@@ -231,8 +231,8 @@ def _determinism(asked: bool) -> Iterator[None]:
 
 def _clear(folder: RunFolder) -> None:
     """Removes the old run's own files and nothing else; the lock stays, it is held."""
-    for path in (folder.path / "checkpoints", folder.path / "samples", folder.path / "tensorboard", folder.best):
+    for path in (folder.path / "checkpoints", folder.path / "samples", folder.path / "tensorboard", folder.best, folder.evaluations):
         shutil.rmtree(path, ignore_errors=True)
-    learnt = (folder.weights, folder.text, folder.directions)
+    learnt = (folder.weights, folder.text, folder.directions, folder.evaluation)
     for path in (folder.record, folder.metrics, folder.state, *learnt, folder.curves, folder.animation):
         path.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from ganforge.batches import ImageSpec, Spec
 from ganforge.capabilities import SamplesClasses, SamplesText
 from ganforge.errors import RequestError
 from ganforge.game import Game, hyper_parameters, registered_name
-from ganforge.runs import RunFolder, RunRecord, from_json
+from ganforge.runs import RunFolder, RunRecord, from_json, read_json
 from ganforge.use.conditions import latents, noise_columns
 from ganforge.use.export import Exported, chosen_task
 from ganforge.use.load import load
@@ -97,16 +97,23 @@ def _training(record: RunRecord, game: type[Game], data: str) -> str:
 
 
 def _measured(folder: RunFolder) -> str:
-    path = folder.path / "evaluation.json"
+    path = folder.evaluation
     if not path.exists():
         return "This run was not measured: `ganforge evaluate` has written no evaluation.json."
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        rows = [row for section in found["sections"] for row in _scores(section)]
-        on = f"{Path(found['data']).name}, {found['split']} part, {found['n']:,} samples or pictures at most, seed {found['seed']}"
+        found = read_json(path)
+        # Older versions wrote no sections.
+        sections = found["sections"] if "sections" in found else [{"scores": _plain(found["measures"])}]
+        rows = [row for section in sections for row in _scores(section)]
+        part, most = found.get("split", "train"), found.get("n") or found["samples"]
+        on = f"{Path(found['data']).name}, {part} part, {most:,} samples or pictures at most, seed {found['seed']}"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RequestError(f"{path}: is not what `ganforge evaluate` writes ({error}); write it anew") from None
     return f"By `ganforge evaluate`, on {on}.\n\n" + _table(["measure", "value", "beside it", "in the features of"], rows)
+
+
+def _plain(measures: dict[str, float]) -> list[dict[str, Any]]:
+    return [{"name": name, "value": value, "unit": "", "beside": {}} for name, value in measures.items()]
 
 
 def _scores(section: dict[str, Any]) -> Iterator[list[str]]:

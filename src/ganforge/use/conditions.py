@@ -43,13 +43,15 @@ def latents_of_class(game: Game, number: int, n: int) -> Tensor:
         return sampler.latent_of_class(torch.full((n,), number, device=game.device))
 
 
-def latents_of_text(game: Game, text: str, encoder: Path, n: int) -> Tensor:
-    """`n` latents of a sentence, [n, ...]. `encoder` is the file beside the run (`RunFolder.text`).
+def latents_of_text(game: Game, text: str, encoder: Path, n: int, spec: Spec | None = None) -> Tensor:
+    """`n` latents of a sentence, [n, ...]. `encoder` is the file beside the run (`RunFolder.text`), `spec` what the game was made for.
 
-    RequestError where the game reads no text, or the captions of the run had none of the words.
+    RequestError where the game reads no text, the file is of another run, or the captions of the run had none of the words.
     """
     sampler = able(game, SamplesText)
     vector = torch.from_numpy(load_encoder(encoder).encode([text]))
+    if isinstance(spec, ImageSpec) and vector.shape[1] != spec.text:
+        raise RequestError(f"{encoder}: makes {vector.shape[1]} numbers of a text, the game reads {spec.text}; it is of another run")
     if not vector.any():
         raise RequestError(f"--text {text!r}: none of these words is in the captions that the run was trained on")
     with torch.no_grad():

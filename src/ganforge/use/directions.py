@@ -156,7 +156,7 @@ def learn_directions(game: Game, spec: ImageSpec, source: Source, n: int = 2000,
         column = names.index(name)
         auc, chance = _auc(placed[tests] @ normal, shown[tests, column])
         if not auc > chance:
-            left_out[name] = f"the latent tells it no better than chance (AUC {auc:.2f})"
+            left_out[name] = f"too few samples show it to say that the latent tells it better than chance (AUC {auc:.2f})"
             continue
         step = _step(normal, noise, spread, drawn)
         after, lacking = _shown(game, sees, tried + _TURN * step, seed)[:, column], ~before[:, column]

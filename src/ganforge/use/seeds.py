@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import torch
 
+from ganforge.errors import RequestError
+
 _CPU = torch.device("cpu")
 # torch's random state belongs to the process: two threads that seed it at once would draw from each other's.
 _ALONE = threading.RLock()
@@ -19,6 +21,8 @@ def seeded(seed: int, device: torch.device = _CPU) -> Iterator[None]:
 
     Threads wait for each other.
     """
+    if not -(2**63) <= seed < 2**64:
+        raise RequestError(f"--seed {seed}: must fit into 64 bits")
     with _ALONE, torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
