@@ -54,7 +54,7 @@ def test_one_sub_folder_or_stray_pictures_make_no_classes_unless_asked(root: Pat
 def test_labels_skip_and_note_stray_pictures_or_strictly_refuse_them(root: Path) -> None:
     paint(root / "cat/1.png", 1)
     paint(root / "stray.png", 2)
-    assert any("1 pictures skipped" in note and "stray.png" in note for note in opened(root, Labelled).notes)
+    assert any("1 pictures lie in no sub-folder" in note and "stray.png" in note for note in opened(root, Labelled).notes)
     with pytest.raises(RequestError, match=r"stray\.png: lies in no sub-folder"):
         opened(root, Labelled, strict=True)
     assert opened(root, Images, strict=True).count == 2
