@@ -50,7 +50,7 @@ def latents_of_text(game: Game, text: str, encoder: Path, n: int, spec: Spec | N
     """
     sampler = able(game, SamplesText)
     vector = torch.from_numpy(load_encoder(encoder).encode([text]))
-    if isinstance(spec, ImageSpec) and vector.shape[1] != spec.text:
+    if isinstance(spec, ImageSpec) and spec.text and vector.shape[1] != spec.text:
         raise RequestError(f"{encoder}: makes {vector.shape[1]} numbers of a text, the game reads {spec.text}; it is of another run")
     if not vector.any():
         raise RequestError(f"--text {text!r}: none of these words is in the captions that the run was trained on")
