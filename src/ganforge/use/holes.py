@@ -102,10 +102,11 @@ def _holds(window: Window, box: Window) -> bool:
 
 
 def _window(box: Window, whole: tuple[int, ...], shape: tuple[int, int]) -> Window:
-    """Around the box, twice its size at least and of the aspect of `shape`; not smaller than that either, where the picture is not."""
+    """Around the box, twice its size and not smaller than `shape` and of its aspect; all of this only as far as the picture goes."""
     scale = max(1.0, 2 * box.height / shape[0], 2 * box.width / shape[1])
+    # The largest of the aspect that the picture holds; a hole that has grown in the mirror may be larger, and the aspect gives way.
     scale = min(scale, whole[0] / shape[0], whole[1] / shape[1])
-    height, width = (min(round(scale * side), limit) for side, limit in zip(shape, whole, strict=True))
+    height, width = (min(max(round(scale * side), hole * 4 // 3), limit) for side, hole, limit in zip(shape, box[2:], whole, strict=True))
     top, left = box.top + (box.height - height) // 2, box.left + (box.width - width) // 2
     return Window(max(0, min(top, whole[0] - height)), max(0, min(left, whole[1] - width)), height, width)
 
