@@ -64,13 +64,16 @@ def inpaint(game: Game, image: Tensor, mask: Tensor, spec: ImageSpec, seed: int 
 
 
 def _margins(hole: NDArray[np.bool_], shape: tuple[int, int]) -> tuple[int, int]:
-    """How many rows above and below, and columns before and behind, the picture lacks for windows twice as large as its holes."""
+    """How many rows above and below, and columns before and behind, the picture lacks for windows twice as large as its holes.
+
+    At most as many as it has: in a narrow strip the windows of long holes stay narrow.
+    """
     if hole.shape == shape:
         return 0, 0
     boxes = [_box(found) for found in ndimage.find_objects(ndimage.label(hole, np.ones((3, 3)))[0])]
     scale = max((max(2 * box.height / shape[0], 2 * box.width / shape[1]) for box in boxes), default=0.0)
     down, across = (max(0, math.ceil(scale * side) - there) for side, there in zip(shape, hole.shape, strict=True))
-    return -(-down // 2), -(-across // 2)
+    return min(-(-down // 2), hole.shape[0]), min(-(-across // 2), hole.shape[1])
 
 
 def _pieces(hole: NDArray[np.bool_], shape: tuple[int, int]) -> list[tuple[Window, NDArray[np.bool_]]]:
