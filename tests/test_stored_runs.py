@@ -46,6 +46,7 @@ def test_it_is_resumed_and_comes_near_to_what_it_came_to(run: Path, tmp_path: Pa
 
 @every_version
 def test_every_command_that_takes_a_run_takes_it(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = shutil.copytree(run, tmp_path / "run")
     assert main(["sample", str(run), "--n", "4", "--out", str(tmp_path / "grid.png")]) == 0
     assert main(["evaluate", str(run), "--n", "100", "--out", str(tmp_path / "scores.json")]) == 0
     assert "coverage" in json.loads((tmp_path / "scores.json").read_text())["measures"]
