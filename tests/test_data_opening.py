@@ -187,7 +187,6 @@ def test_the_command_refuses_points_where_pictures_are_asked_for() -> None:
         data_command(["ring", "--kind", "Pairs"], "")
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="no data beside the project")
 def test_a_usual_size_is_for_pictures_that_have_none_of_their_own_when_none_is_asked_for(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     Image.new("RGB", (50, 40)).save(tmp_path / "folder" / "a.png")
@@ -197,6 +196,7 @@ def test_a_usual_size_is_for_pictures_that_have_none_of_their_own_when_none_is_a
     assert open_source(str(tmp_path / "own.npz"), usual_size=24).spec == ImageSpec(10, 12, 1)
 
 
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no data beside the project")
 @pytest.mark.parametrize(
     ("name", "count", "spec", "layout"),
     [
