@@ -219,6 +219,18 @@ def test_a_layer_that_nobody_asks_is_named(tmp_path: Path) -> None:
     assert "the generator's unused.weight, unused.bias" in found.seen
 
 
+def test_a_game_that_cannot_be_looked_at_is_played_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    class Odd(Idle):
+        def latent(self, n: int) -> Tensor:
+            if n == 512:
+                raise RuntimeError("not now")
+            return super().latent(n)
+
+    train(Odd, "ring", Settings(rounds=8, batch_size=8, log_every=2, sample_every=3), out=tmp_path / "run")
+    assert capfd.readouterr().err.count("the watch cannot look at this game (not now); training goes on without it") == 1
+    assert (tmp_path / "run" / "game.safetensors").exists()
+
+
 def few_pixels(folder: Path) -> str:
     """Pictures stored as 0 and 1 in bytes."""
     np.savez(folder / "bits.npz", images=np.random.default_rng(0).integers(0, 2, (40, 8, 8), dtype=np.uint8))

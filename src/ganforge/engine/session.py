@@ -152,9 +152,18 @@ class Session:
         if self._time_to_score() and self._leads:
             row |= self._scores()
         with self._going_on("metrics.jsonl"):
-            self.report.log(row | (self._watch.look() if self._watch and looks else {}))
+            self.report.log(row | (self._look() if looks else {}))
         for finding in self._watch.news(self.folder.metric_rows()) if self._watch and looks else ():
             self.report.say(f"round {self.trainer.round}: {finding}")
+
+    def _look(self) -> dict[str, float]:
+        """The signs of now. What only looks must not end a game, whatever that game's samples are."""
+        try:
+            return self._watch.look() if self._watch else {}
+        except Exception as error:
+            self._watch = None
+            self.report.say(f"round {self.trainer.round}: the watch cannot look at this game ({error}); training goes on without it")
+            return {}
 
     def _time_to_score(self) -> bool:
         every, done = self.trainer.settings.evaluate_every, self.trainer.round

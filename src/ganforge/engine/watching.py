@@ -29,6 +29,7 @@ class Watch:
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
         self._before: Tensor | None = None
+        self._shown: tuple[Tensor, Tensor | None] | None = None
         self._said: set[str] = set()
 
     def look(self) -> dict[str, float]:
@@ -47,14 +48,18 @@ class Watch:
             latent = game.latent(count)
             made = _of(game.sample, latent)
         averages = any(seat.average for seat in trainer.seats.values())
-        real = trainer.stream.at(0, count).x.float().cpu()
+        if self._shown is None:
+            # Always the same ones, opened and decoded once.
+            held = held_out(trainer.stream.source, count) if pictures else None
+            self._shown = trainer.stream.at(0, count).x.float().cpu(), held
+        real, held = self._shown
         with trainer.at_rest(average=False):
             seen = Seen(
                 real=real,
                 made=made,
                 live=_of(game.sample, latent) if averages else None,
                 batchwise=self._batchwise(game, latent),
-                held=held_out(trainer.stream.source, count) if pictures else None,
+                held=held,
                 before=self._before,
                 centres=getattr(trainer.stream.source, "centres", None),
                 judge=None if critic is None else lambda x: self._judged(critic, x),
