@@ -53,21 +53,24 @@ class Scoring:
             raise RequestError(f"--best {wanted}: no score is called so; there are {', '.join(score.name for score in sided) or 'none'}")
         return found
 
-    def keep_if_best(self, scores: list[Score]) -> bool:
-        """Whether this is the best so far; then it lies in the run's folder `best`, which `load` and every command take for a run."""
+    def keep_if_best(self, scores: list[Score]) -> Score | None:
+        """The score by which this is the best so far, or None.
+
+        The best lies in the run's folder `best`, which `load` and every command take for a run.
+        """
         score = self.chosen(scores)
         if score is None or math.isnan(score.value):
-            return False
+            return None
         best = RunFolder(self.folder.best)
         if best.weights.exists():
             before = RunRecord.read(best.record).outcome.get(score.name)
             better = before is None or (score.value < before if score.better == "lower" else score.value > before)
             if not better:
-                return False
+                return None
         record = RunRecord.read(self.folder.record)
         record.outcome = {"rounds": self.trainer.round, score.name: round_to(score.value)}
         save_weights(self.trainer.game, best.weights)
         if self.folder.text.exists():
             shutil.copyfile(self.folder.text, best.text)
         record.write(best.record)
-        return True
+        return score

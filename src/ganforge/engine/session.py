@@ -176,9 +176,9 @@ class Session:
             try:
                 scores = self._scoring.measure()
                 with self._going_on("the best weights"):
-                    if self._scoring.keep_if_best(scores):
-                        score = self._scoring.chosen(scores)
-                        self.report.say(f"round {self.trainer.round}: the best so far, {score.name} {score.value:.4g}" if score else "")
+                    best = self._scoring.keep_if_best(scores)
+                    if best is not None:
+                        self.report.say(f"round {self.trainer.round}: the best so far, {best.name} {best.value:.4g}")
             except (RequestError, TrainingError) as error:
                 self.report.say(f"round {self.trainer.round}: not measured: {error}")
                 return {}

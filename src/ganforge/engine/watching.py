@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,10 +16,9 @@ from ganforge.diagnosis import Course, Finding, Seen, findings, signs
 from ganforge.diagnosis.rules import LONE, RESTING
 from ganforge.diagnosis.signs import PREFIX
 from ganforge.engine.trainer import Trainer
-from ganforge.metrics.material import as_kind, as_pictures
+from ganforge.metrics.material import as_kind, as_pictures, told
 
 _PICTURES, _POINTS = 128, 512
-_CHUNK = 64
 _PATIENCE = 6
 
 
@@ -46,7 +45,7 @@ class Watch:
         with trainer.at_rest():
             torch.manual_seed(trainer.settings.seed)
             latent = game.latent(count)
-            made = _of(game.sample, latent)
+            made = told(game.sample, latent, trainer.device)
         averages = any(seat.average for seat in trainer.seats.values())
         if self._shown is None:
             # Always the same ones, opened and decoded once.
@@ -57,7 +56,7 @@ class Watch:
             seen = Seen(
                 real=real,
                 made=made,
-                live=_of(game.sample, latent) if averages else None,
+                live=told(game.sample, latent, trainer.device) if averages else None,
                 batchwise=self._batchwise(game, latent),
                 held=held,
                 before=self._before,
@@ -73,12 +72,12 @@ class Watch:
         if not self.normed() or self.micro() > LONE:
             return None
         with _by_own_statistics(self.trainer.game):
-            return _of(game.sample, latent, self.micro())
+            return told(game.sample, latent, self.trainer.device, self.micro())
 
     def _judged(self, critic: Judges, x: Tensor) -> Tensor:
         """As it is played: with batch normalisation, by the statistics of batches that are all real or all made."""
         with _by_own_statistics(self.trainer.game):
-            return _of(critic.judge, x.to(self.trainer.device))
+            return told(critic.judge, x, self.trainer.device)
 
     def micro(self) -> int:
         """How many samples pass the networks at once."""
@@ -136,10 +135,6 @@ def held_out(source: Source, count: int) -> Tensor | None:
     chosen = torch.randperm(other.count, generator=torch.Generator().manual_seed(0))[:count]
     kind = Images if as_kind(other, Images) is not None else other.kinds[0]
     return other.gather(kind, chosen, torch.device("cpu")).x.float()
-
-
-def _of(make: Callable[[Tensor], Tensor], inputs: Tensor, chunk: int = _CHUNK) -> Tensor:
-    return torch.cat([make(part).float().cpu() for part in inputs.split(chunk)])
 
 
 @contextmanager

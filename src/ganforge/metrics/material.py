@@ -27,9 +27,9 @@ _MOST = 10_000
 _KEPT_BACK = 0.2
 
 
-def told(of: Callable[[Tensor], Tensor], images: Tensor, device: torch.device) -> Tensor:
-    """What a game says of pictures [n, ...] on the CPU, `CHUNK` of them at a time: [n, ...], float32, on the CPU."""
-    return torch.cat([of(chunk.to(device)).float().cpu() for chunk in images.split(CHUNK)])
+def told(of: Callable[[Tensor], Tensor], inputs: Tensor, device: torch.device, size: int = CHUNK) -> Tensor:
+    """What a game says of pictures, or makes of latents, [n, ...], `size` of them at a time: [n, ...], float32, on the CPU."""
+    return torch.cat([of(chunk.to(device)).float().cpu() for chunk in inputs.split(size)])
 
 
 @dataclass(frozen=True)
